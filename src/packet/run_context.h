@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RunContext: what a running program and its helpers may touch.
+//
+// Helpers get it as their sixth argument, after the five of the BPF calling convention, so that no helper needs a
+// thread-local variable or knows of workers. One per worker, its per-packet part reset before each program run.
+//
+// Redirect works as in the kernel (struct bpf_redirect_info, Linux 6.18): a helper fills the slot, the last call wins, and
+// whoever ran the program acts on it when the verdict is XDP_REDIRECT.
+// Threads: one worker. Tested by helpers_test.cc and dataplane_test.cc.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/clock.h"
+#include "packet/frame_sink.h"
+#include "packet/xdp_buff.h"
+
+namespace lmn {
+
+class Map;  // maps/map.h; opaque here
+
+// Where bpf_trace_printk writes. Implemented by the engine; bounded, counts what it loses.
+class TraceSink {
+ public:
+  virtual ~TraceSink() = default;
+  virtual void print(std::string_view text) noexcept = 0;
+};
+
+// What a program left for XDP_REDIRECT.
+struct RedirectSlot {
+  enum class Kind : std::uint8_t { kNone, kIfindex, kSink, kBroadcast };
+  Kind kind = Kind::kNone;
+  bool excludes_ingress = false;    // kBroadcast
+  std::uint32_t ifindex = 0;        // kIfindex; for kSink the target's ifindex, for messages
+  FrameSink* sink = nullptr;        // kSink
+  Map* map = nullptr;               // kSink, kBroadcast: where it came from
+};
+
+// A pseudo-random generator of its own per worker (xoshiro128++, Blackman and Vigna 2019), seeded by the engine; a fixed seed
+// replays a run.
+struct PrandomState {
+  std::uint32_t s[4] = {0x9e3779b9, 0x243f6a88, 0xb7e15162, 0x3c6ef372};
+  void seed(std::uint64_t value) noexcept;
+  std::uint32_t next() noexcept;
+};
+
+// Turns an ifindex into the sink that transmits there; implemented by the engine.
+class PortDirectory {
+ public:
+  virtual ~PortDirectory() = default;
+  virtual FrameSink* find_sink(std::uint32_t ifindex) noexcept = 0;
+};
+
+struct RunContext {
+  XdpBuff* buff = nullptr;          // the packet being processed
+  RedirectSlot redirect;
+  const Clock* clock = nullptr;
+  TraceSink* trace = nullptr;
+  PortDirectory* ports = nullptr;
+  PrandomState prandom;
+  std::uint32_t cpu = 0;            // bpf_get_smp_processor_id and the slot of per-CPU maps
+  std::uint32_t numa_node = 0;
+  std::uint64_t packet_generation = 0;  // goes up whenever data/data_end may have moved
+  // Set by the executing engine for helpers that call back into the program (bpf_loop, ...): runs the function value with
+  // arguments r1..r5 and gives its r0.
+  std::uint64_t (*call_back)(void* engine_state, std::uint64_t function, std::span<const std::uint64_t> args) noexcept = nullptr;
+  void* engine_state = nullptr;
+  // The helper prints of this run may read the running program's name (messages only).
+  std::string_view program_name;
+};
+
+// Every helper's shape. Pointers are host addresses that the caller has checked by the helper's HelperProto.
+using HelperFn = std::uint64_t (*)(std::uint64_t r1, std::uint64_t r2, std::uint64_t r3, std::uint64_t r4,
+                                   std::uint64_t r5, RunContext* context) noexcept;
+
+}  // namespace lmn

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Environment: the contract a program is judged by: which helpers, kernel functions, map types and context fields
+// there are, and how strictly. Built by the engine from the tables of the modules; immutable; a value of views, so it
+// must not outlive those tables (they are static).
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "abi/helper_proto.h"
+#include "abi/map_type_info.h"
+#include "abi/xdp_md.h"
+
+namespace lmn {
+
+// Who loads the program. The rules are Linux's in both cases; the kernel's Spectre-only refusals are in neither.
+enum class Strictness : std::uint8_t {
+  kTrusted,    // all capabilities: may read uninitialised stack, compare and leak pointers
+  kUntrusted,  // CAP_BPF and CAP_NET_ADMIN only: none of those
+};
+
+struct Environment {
+  std::span<const HelperProto> helpers;      // sorted by id
+  std::span<const MapTypeInfo> map_types;    // sorted by type
+  std::span<const ContextField> context;     // sorted by offset
+  Strictness strictness = Strictness::kTrusted;
+
+  const HelperProto* find_helper(std::uint32_t id) const;
+  const MapTypeInfo* find_map_type(std::uint32_t type) const;
+  // The field a load of `size_bytes` at `offset` reads, or null: the load is not allowed.
+  const ContextField* find_field(std::uint32_t offset, std::uint32_t size_bytes) const;
+};
+
+}  // namespace lmn
