@@ -78,6 +78,8 @@ class Map {
   virtual int peek(void* value) noexcept;
   // For types with kMapRedirectTarget: the slot's target; false when it is empty or the key out of range.
   virtual bool find_redirect_target(std::uint64_t key, RedirectTarget& target) noexcept;
+  // For types with kMapRedirectTarget: walks the occupied slots for a broadcast. Start with cursor 0; false at the end.
+  virtual bool next_redirect_target(std::uint64_t& cursor, RedirectTarget& target) noexcept;
   // For PROG_ARRAY: the program at `index`, or null.
   virtual const ProgramEntry* find_program(std::uint32_t index) noexcept;
   // For types with kMapDirectValue: the address of byte `offset` of the first value, or null when out of range.

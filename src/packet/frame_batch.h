@@ -22,8 +22,10 @@ struct FrameBatch {
   std::array<std::uint32_t, limits::kBatchSize> verdicts;
   std::array<RedirectSlot, limits::kBatchSize> redirects;
   std::size_t count = 0;
+  std::size_t limit = limits::kBatchSize;  // the poll's budget: receive queues append while room() > 0
 
-  bool is_full() const { return count == limits::kBatchSize; }
+  std::size_t room() const { return limit - count; }
+  bool is_full() const { return count == limit; }
   void clear() { count = 0; }
 };
 

@@ -11,12 +11,15 @@
 
 namespace lmn {
 
+class CompiledProgram;  // exec/compiled_program.h; opaque here
+
 struct ProgramEntry {
   std::uint32_t id = 0;
   std::uint32_t type = 0;                  // BPF_PROG_TYPE_*
   std::uint32_t expected_attach_type = 0;
   bool has_frags = false;                  // BPF_F_XDP_HAS_FRAGS
-  const void* interpreter_image = nullptr; // exec/interp's
+  const void* interpreter_image = nullptr; // exec/interp's, for tail calls
+  CompiledProgram* program = nullptr;      // for the data plane: devmap and cpumap entry programs
 };
 
 }  // namespace lmn

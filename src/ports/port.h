@@ -48,10 +48,11 @@ class RxQueue {
   const RxQueueInfo& info() const { return info_; }
   Counters& counters() { return counters_; }
 
-  // Appends up to kBatchSize - batch.count frames, each with rxq = &info(). Never blocks. Counts only frames it lost
+  // Appends up to batch.room() frames, each with rxq = &info(). Never blocks. Counts only frames it lost
   // (rx_no_frame ...): what it gives is counted by whoever runs it. Returns the number appended.
   virtual std::size_t receive(FrameBatch& batch) noexcept = 0;
-  // True when no frame will ever come again (end of a capture). The run ends when all queues are exhausted.
+  // True when no frame will come again from outside the engine: end of a capture; a veth or memory port that is empty. A run
+  // ends when a whole round brought nothing and all queues are exhausted.
   virtual bool is_exhausted() const noexcept = 0;
   // A descriptor that polls readable when frames wait, or -1: then the worker must not sleep unless another wakes it.
   virtual int poll_fd() const noexcept { return -1; }
