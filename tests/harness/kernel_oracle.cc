@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// bpf(2) called directly: each function fills the part of union bpf_attr its command reads and
+// nothing else, because the kernel refuses attributes with set bytes it does not know. No libbpf:
+// that library retries, probes and renames, and what the kernel says is to be seen as it is. Tested
+// by kernel_oracle_test.cc.
+#include "harness/kernel_oracle.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+namespace lmn {
+namespace {
+
+int bpf_call(enum bpf_cmd command, union bpf_attr& attr) {
+  const long result = ::syscall(__NR_bpf, command, &attr, sizeof attr);
+  return result < 0 ? -errno : static_cast<int>(result);
+}
+
+union bpf_attr empty_attr() {
+  union bpf_attr attr;
+  std::memset(&attr, 0, sizeof attr);
+  return attr;
+}
+
+std::uint64_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+
+void copy_name(char (&to)[BPF_OBJ_NAME_LEN], const std::string& name) {
+  std::memcpy(to, name.data(), std::min<std::size_t>(name.size(), BPF_OBJ_NAME_LEN - 1));
+}
+
+bool is_per_cpu(std::uint32_t type) {
+  return type == BPF_MAP_TYPE_PERCPU_ARRAY || type == BPF_MAP_TYPE_PERCPU_HASH ||
+         type == BPF_MAP_TYPE_LRU_PERCPU_HASH || type == BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE;
+}
+
+std::optional<std::string> probe() {
+  struct bpf_insn insns[2] = {};
+  insns[0].code = BPF_ALU64 | BPF_MOV | BPF_K;
+  insns[0].imm = XDP_PASS;
+  insns[1].code = BPF_JMP | BPF_EXIT;
+  const KernelProgram program = KernelProgram::load(insns);
+  if (!program.is_loaded()) {
+    return "no kernel oracle: BPF_PROG_LOAD of an XDP program: " +
+           std::string(std::strerror(-program.error()));
+  }
+  const std::vector<std::uint8_t> packet(64, 0);
+  const KernelRun run = program.run(packet);
+  if (run.error != 0) {
+    return "no kernel oracle: BPF_PROG_TEST_RUN: " + std::string(std::strerror(-run.error));
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<std::string> why_no_kernel_oracle() {
+  static const std::optional<std::string> reason = probe();
+  return reason;
+}
+
+std::uint32_t kernel_possible_cpus() {
+  static const std::uint32_t count = [] {
+    std::ifstream file("/sys/devices/system/cpu/possible");
+    std::string ranges;
+    std::getline(file, ranges);
+    const std::size_t last = ranges.find_last_of("-,");
+    const std::string highest = last == std::string::npos ? ranges : ranges.substr(last + 1);
+    return highest.empty() ? 1u : static_cast<std::uint32_t>(std::stoul(highest)) + 1;
+  }();
+  return count;
+}
+
+KernelMap KernelMap::create(const KernelMapOptions& options) {
+  union bpf_attr attr = empty_attr();
+  attr.map_type = options.type;
+  attr.key_size = options.key_size;
+  attr.value_size = options.value_size;
+  attr.max_entries = options.max_entries;
+  attr.map_flags = options.flags;
+  attr.map_extra = options.map_extra;
+  attr.inner_map_fd = static_cast<std::uint32_t>(options.inner_map_fd);
+  copy_name(attr.map_name, options.name);
+  KernelMap map;
+  map.options_ = options;
+  const int fd = bpf_call(BPF_MAP_CREATE, attr);
+  if (fd < 0) {
+    map.error_ = fd;
+  } else {
+    map.fd_.reset(fd);
+  }
+  return map;
+}
+
+std::size_t KernelMap::user_value_bytes() const {
+  if (!is_per_cpu(options_.type)) return options_.value_size;
+  return (static_cast<std::size_t>(options_.value_size) + 7) / 8 * 8 * kernel_possible_cpus();
+}
+
+int KernelMap::update(std::span<const std::uint8_t> key, std::span<const std::uint8_t> value,
+                      std::uint64_t flags) {
+  union bpf_attr attr = empty_attr();
+  attr.map_fd = static_cast<std::uint32_t>(fd_.get());
+  attr.key = address_of(key.data());
+  attr.value = address_of(value.data());
+  attr.flags = flags;
+  return bpf_call(BPF_MAP_UPDATE_ELEM, attr);
+}
+
+int KernelMap::lookup(std::span<const std::uint8_t> key, std::span<std::uint8_t> out,
+                      std::uint64_t flags) const {
+  union bpf_attr attr = empty_attr();
+  attr.map_fd = static_cast<std::uint32_t>(fd_.get());
+  attr.key = address_of(key.data());
+  attr.value = address_of(out.data());
+  attr.flags = flags;
+  return bpf_call(BPF_MAP_LOOKUP_ELEM, attr);
+}
+
+int KernelMap::lookup_and_erase(std::span<const std::uint8_t> key, std::span<std::uint8_t> out,
+                                std::uint64_t flags) {
+  union bpf_attr attr = empty_attr();
+  attr.map_fd = static_cast<std::uint32_t>(fd_.get());
+  attr.key = address_of(key.data());
+  attr.value = address_of(out.data());
+  attr.flags = flags;
+  return bpf_call(BPF_MAP_LOOKUP_AND_DELETE_ELEM, attr);
+}
+
+int KernelMap::erase(std::span<const std::uint8_t> key) {
+  union bpf_attr attr = empty_attr();
+  attr.map_fd = static_cast<std::uint32_t>(fd_.get());
+  attr.key = address_of(key.data());
+  return bpf_call(BPF_MAP_DELETE_ELEM, attr);
+}
+
+int KernelMap::next_key(std::span<const std::uint8_t> key, std::span<std::uint8_t> next) const {
+  union bpf_attr attr = empty_attr();
+  attr.map_fd = static_cast<std::uint32_t>(fd_.get());
+  attr.key = key.empty() ? 0 : address_of(key.data());
+  attr.next_key = address_of(next.data());
+  return bpf_call(BPF_MAP_GET_NEXT_KEY, attr);
+}
+
+int KernelMap::freeze() {
+  union bpf_attr attr = empty_attr();
+  attr.map_fd = static_cast<std::uint32_t>(fd_.get());
+  return bpf_call(BPF_MAP_FREEZE, attr);
+}
+
+std::vector<KernelMap::Entry> KernelMap::entries() const {
+  std::vector<Entry> found;
+  std::vector<std::uint8_t> key;
+  std::vector<std::uint8_t> next(options_.key_size);
+  while (next_key(key, next) == 0) {
+    key = next;
+    Entry entry{key, std::vector<std::uint8_t>(user_value_bytes())};
+    if (lookup(entry.key, entry.value) == 0) found.push_back(std::move(entry));
+  }
+  std::ranges::sort(found);
+  return found;
+}
+
+KernelProgram KernelProgram::load(std::span<const struct bpf_insn> insns,
+                                  const KernelLoadOptions& options) {
+  union bpf_attr attr = empty_attr();
+  attr.prog_type = options.type;
+  attr.expected_attach_type = options.expected_attach_type;
+  attr.prog_flags = options.prog_flags;
+  attr.insns = address_of(insns.data());
+  attr.insn_cnt = static_cast<std::uint32_t>(insns.size());
+  attr.license = address_of(options.license.c_str());
+  attr.fd_array = options.fd_array.empty() ? 0 : address_of(options.fd_array.data());
+  copy_name(attr.prog_name, options.name);
+
+  KernelProgram program;
+  auto attempt = [&](std::uint32_t log_level) {
+    program.log_.clear();
+    if (log_level != 0) program.log_.resize(options.log_bytes);
+    attr.log_level = log_level;
+    attr.log_size = static_cast<std::uint32_t>(program.log_.size());
+    attr.log_buf = log_level != 0 ? address_of(program.log_.data()) : 0;
+    int fd = -EAGAIN;
+    // The kernel gives up a load with EAGAIN when a signal arrives; that is not a verdict.
+    for (int tries = 0; fd == -EAGAIN && tries < 8; ++tries) fd = bpf_call(BPF_PROG_LOAD, attr);
+    program.log_.resize(std::strlen(program.log_.c_str()));
+    return fd;
+  };
+  int fd = attempt(options.log_level);
+  if (fd < 0 && options.log_level == 0 && options.log_bytes > 0) fd = attempt(1);
+  if (fd < 0) {
+    program.error_ = fd;
+  } else {
+    program.fd_.reset(fd);
+  }
+  return program;
+}
+
+KernelRun KernelProgram::run(std::span<const std::uint8_t> packet,
+                             const KernelRunOptions& options) const {
+  KernelRun run;
+  run.data_out.resize(options.data_out_bytes_max);
+  union bpf_attr attr = empty_attr();
+  attr.test.prog_fd = static_cast<std::uint32_t>(fd_.get());
+  attr.test.data_in = address_of(packet.data());
+  attr.test.data_size_in = static_cast<std::uint32_t>(packet.size());
+  attr.test.data_out = address_of(run.data_out.data());
+  attr.test.data_size_out = static_cast<std::uint32_t>(run.data_out.size());
+  attr.test.repeat = options.repeat;
+  if (options.context_in) {
+    attr.test.ctx_in = address_of(&*options.context_in);
+    attr.test.ctx_size_in = sizeof(struct xdp_md);
+    attr.test.ctx_out = address_of(&run.context_out);
+    attr.test.ctx_size_out = sizeof(struct xdp_md);
+  }
+  const int result = bpf_call(BPF_PROG_TEST_RUN, attr);
+  run.error = result < 0 ? result : 0;
+  run.retval = attr.test.retval;
+  run.duration_ns = attr.test.duration;
+  run.data_out.resize(run.error == 0 ? attr.test.data_size_out : 0);
+  return run;
+}
+
+void append_map_reference(std::vector<struct bpf_insn>& insns, std::uint8_t dst, int map_fd,
+                          std::uint8_t pseudo, std::uint32_t offset) {
+  struct bpf_insn low = {};
+  low.code = BPF_LD | BPF_DW | BPF_IMM;
+  low.dst_reg = dst & 0xf;
+  low.src_reg = pseudo & 0xf;
+  low.imm = map_fd;
+  struct bpf_insn high = {};
+  high.imm = static_cast<std::int32_t>(offset);
+  insns.push_back(low);
+  insns.push_back(high);
+}
+
+}  // namespace lmn
