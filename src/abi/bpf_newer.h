@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Guest-visible numbers newer than the UAPI headers in third_party (Linux 6.12), by their kernel names.
+// Guest-visible numbers newer than the UAPI headers in third_party (Linux 6.12), by their kernel
+// names.
 #pragma once
 
 #include <linux/bpf.h>

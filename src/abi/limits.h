@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every limit of LMN, in one place, with the reason. A limit that imitates Linux names its source; each is
-// tested at the limit and one past it.
+// Every limit of LMN, in one place, with the reason. A limit that imitates Linux names its source;
+// each is tested at the limit and one past it.
 #pragma once
 
 #include <cstddef>
@@ -9,45 +9,55 @@
 
 namespace lmn::limits {
 
-// --- programs (Linux 6.18: include/linux/bpf_verifier.h, include/linux/filter.h, include/linux/bpf.h)
-inline constexpr std::size_t kInsnSlotsMax = 1'000'000;       // BPF_COMPLEXITY_LIMIT_INSNS, for privileged loaders
-inline constexpr std::uint64_t kInsnProcessedMax = 1'000'000; // the same limit on verified instructions
-inline constexpr std::size_t kStackBytes = 512;               // MAX_BPF_STACK: one frame, and all frames of a chain
-inline constexpr std::size_t kStackBytesBeforeTailCall = 256; // a caller that leads to a tail call
-inline constexpr std::size_t kCallFramesMax = 8;              // MAX_CALL_FRAMES
-inline constexpr std::size_t kSubprogramsMax = 256;           // BPF_MAX_SUBPROGS
-inline constexpr std::size_t kUsedMapsMax = 64;               // MAX_USED_MAPS
-inline constexpr std::size_t kKfuncsMax = 256;                // MAX_KFUNC_DESCS
-inline constexpr std::uint32_t kTailCallsMax = 33;            // MAX_TAIL_CALL_CNT
-inline constexpr std::size_t kObjectNameBytes = 16;           // BPF_OBJ_NAME_LEN, zero included
-inline constexpr std::uint32_t kLoopIterationsMax = 8u << 20; // BPF_MAX_LOOPS, for bpf_loop
-// Executed instructions of one packet in the checked interpreter. The kernel has no such limit; ours must let
-// every accepted program finish (8 Mi bpf_loop iterations are refused in practice by people), and stop a runaway.
+// --- programs (Linux 6.18: include/linux/bpf_verifier.h, include/linux/filter.h,
+// include/linux/bpf.h)
+inline constexpr std::size_t kInsnSlotsMax =
+    1'000'000;  // BPF_COMPLEXITY_LIMIT_INSNS, for privileged loaders
+inline constexpr std::uint64_t kInsnProcessedMax =
+    1'000'000;  // the same limit on verified instructions
+inline constexpr std::size_t kStackBytes =
+    512;  // MAX_BPF_STACK: one frame, and all frames of a chain
+inline constexpr std::size_t kStackBytesBeforeTailCall = 256;  // a caller that leads to a tail call
+inline constexpr std::size_t kCallFramesMax = 8;               // MAX_CALL_FRAMES
+inline constexpr std::size_t kSubprogramsMax = 256;            // BPF_MAX_SUBPROGS
+inline constexpr std::size_t kUsedMapsMax = 64;                // MAX_USED_MAPS
+inline constexpr std::size_t kKfuncsMax = 256;                 // MAX_KFUNC_DESCS
+inline constexpr std::uint32_t kTailCallsMax = 33;             // MAX_TAIL_CALL_CNT
+inline constexpr std::size_t kObjectNameBytes = 16;            // BPF_OBJ_NAME_LEN, zero included
+inline constexpr std::uint32_t kLoopIterationsMax = 8u << 20;  // BPF_MAX_LOOPS, for bpf_loop
+// Executed instructions of one packet in the checked interpreter. The kernel has no such limit;
+// ours must let every accepted program finish (8 Mi bpf_loop iterations are refused in practice by
+// people), and stop a runaway.
 inline constexpr std::uint64_t kInsnExecutedMax = 1ull << 32;
 
 // --- maps (Linux 6.18: kernel/bpf/hashtab.c, arraymap.c, syscall.c)
-inline constexpr std::size_t kKeyBytesMax = 512;              // KMALLOC/MAX_BPF_STACK bound on hash keys
-inline constexpr std::uint64_t kMapBytesMax = 1ull << 36;     // one map's memory: a typing slip must not take the host
-inline constexpr std::size_t kCpuCountMax = 1024;             // CPUs of per-CPU maps
+inline constexpr std::size_t kKeyBytesMax = 512;  // KMALLOC/MAX_BPF_STACK bound on hash keys
+inline constexpr std::uint64_t kMapBytesMax =
+    1ull << 36;  // one map's memory: a typing slip must not take the host
+inline constexpr std::size_t kCpuCountMax = 1024;  // CPUs of per-CPU maps
 
 // --- objects: what the reader takes from one file
 inline constexpr std::size_t kObjectBytesMax = 64u << 20;
 inline constexpr std::size_t kSectionsMax = 65'535;
 inline constexpr std::size_t kProgramsMax = 16'384;
 inline constexpr std::size_t kMapsMax = 16'384;
-inline constexpr std::size_t kBtfTypesMax = 1u << 20;         // BTF_MAX_TYPE
-inline constexpr std::size_t kBtfDepthMax = 32;               // MAX_RESOLVE_DEPTH
+inline constexpr std::size_t kBtfTypesMax = 1u << 20;  // BTF_MAX_TYPE
+inline constexpr std::size_t kBtfDepthMax = 32;        // MAX_RESOLVE_DEPTH
 
 // --- packets (rules.md section 1; Linux 6.18: include/uapi/linux/bpf.h, include/net/xdp.h)
-inline constexpr std::size_t kHeadroomBytes = 256;            // XDP_PACKET_HEADROOM
-inline constexpr std::size_t kFrameHeaderBytes = 40;          // sizeof(struct xdp_frame), kept free in the head-room
-inline constexpr std::size_t kTailroomBytes = 320;            // skb_shared_info, aligned, x86-64 with 17 frags
-inline constexpr std::size_t kFrameBytes = 4096;              // one page, as the kernel's page-based drivers and test runs
-inline constexpr std::size_t kPacketBytesMax = kFrameBytes - kHeadroomBytes - kTailroomBytes;  // 3520
-inline constexpr std::size_t kPacketBytesMin = 14;            // ETH_HLEN
-inline constexpr std::size_t kMetadataBytesMax = 252;         // Linux 6.9 and later; multiples of 4
-inline constexpr std::size_t kBatchSize = 64;                 // NAPI_POLL_WEIGHT: frames per poll
-inline constexpr std::size_t kFramesDefault = 4096;           // frames in an engine's pool
+inline constexpr std::size_t kHeadroomBytes = 256;  // XDP_PACKET_HEADROOM
+inline constexpr std::size_t kFrameHeaderBytes =
+    40;  // sizeof(struct xdp_frame), kept free in the head-room
+inline constexpr std::size_t kTailroomBytes =
+    320;  // skb_shared_info, aligned, x86-64 with 17 frags
+inline constexpr std::size_t kFrameBytes =
+    4096;  // one page, as the kernel's page-based drivers and test runs
+inline constexpr std::size_t kPacketBytesMax =
+    kFrameBytes - kHeadroomBytes - kTailroomBytes;     // 3520
+inline constexpr std::size_t kPacketBytesMin = 14;     // ETH_HLEN
+inline constexpr std::size_t kMetadataBytesMax = 252;  // Linux 6.9 and later; multiples of 4
+inline constexpr std::size_t kBatchSize = 64;          // NAPI_POLL_WEIGHT: frames per poll
+inline constexpr std::size_t kFramesDefault = 4096;    // frames in an engine's pool
 
 static_assert(kPacketBytesMax == 3520, "the MTU tables of XDP on veth are made from this number");
 static_assert(kMetadataBytesMax % 4 == 0, "metadata comes in words");

@@ -2,9 +2,10 @@
 //
 // The program's context, struct xdp_md, as data: which loads are allowed and what each gives.
 //
-// The guest's struct holds 32-bit fields, but a load of `data` gives a 64-bit pointer: context loads are
-// rewritten when a program is prepared, which is why fields can be added without touching old bytecode.
-// Source: Linux 6.18, net/core/filter.c, xdp_is_valid_access and xdp_convert_ctx_access.
+// The guest's struct holds 32-bit fields, but a load of `data` gives a 64-bit pointer: context
+// loads are rewritten when a program is prepared, which is why fields can be added without touching
+// old bytecode. Source: Linux 6.18, net/core/filter.c, xdp_is_valid_access and
+// xdp_convert_ctx_access.
 #pragma once
 
 #include <linux/bpf.h>
@@ -39,8 +40,8 @@ struct ContextField {
 };
 
 inline constexpr ContextField kXdpMdFields[] = {
-#define LMN_XDP_MD_FIELD(name, kind, rights)                                             \
-  {#name, offsetof(struct xdp_md, name), sizeof(xdp_md::name), ContextFieldKind::kind,   \
+#define LMN_XDP_MD_FIELD(name, kind, rights)                                           \
+  {#name, offsetof(struct xdp_md, name), sizeof(xdp_md::name), ContextFieldKind::kind, \
    ContextFieldRights::rights},
 #include "abi/xdp_md.def"
 #undef LMN_XDP_MD_FIELD

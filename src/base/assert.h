@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Assertions for programmers' errors. LMN_ASSERT stays on in release builds (use it off the per-packet
-// path); LMN_DCHECK is on in the dev, gcc and sanitizer presets only. Neither is for input: bad input is
-// an Error (base/result.h). A failed assertion prints file, line and text and aborts.
+// Assertions for programmers' errors. LMN_ASSERT stays on in release builds (use it off the
+// per-packet path); LMN_DCHECK is on in the dev, gcc and sanitizer presets only. Neither is for
+// input: bad input is an Error (base/result.h). A failed assertion prints file, line and text and
+// aborts.
 #pragma once
 
 namespace lmn {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Goal: the small parts everything stands on say the truth at their edges. Method: tables of inputs at,
-// before and past each edge.
+// Goal: the small parts everything stands on say the truth at their edges. Method: tables of inputs
+// at, before and past each edge.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -36,7 +36,8 @@ TEST(Result, TryPassesValueAndError) {
 TEST(Error, ContextIsPutBefore) {
   Error error = system_error("open 'x'", ENOENT);
   EXPECT_EQ(error.code, ErrorCode::kNotFound);
-  EXPECT_EQ(std::move(error).with_context("a.o").to_string(), "a.o: open 'x': No such file or directory");
+  EXPECT_EQ(std::move(error).with_context("a.o").to_string(),
+            "a.o: open 'x': No such file or directory");
   EXPECT_EQ(error_code_name(ErrorCode::kInvalidArgument), "invalid_argument");
 }
 
@@ -76,9 +77,9 @@ TEST(JsonWriter, CompactAndIndented) {
     json.begin_array();
     json.end_array();
     json.end_object();
-    EXPECT_EQ(json.text(), indent == 0
-                               ? "{\"a\":1,\"b\":[\"x\\\"\\n\\u0001\",true],\"c\":[]}"
-                               : "{\n  \"a\": 1,\n  \"b\": [\n    \"x\\\"\\n\\u0001\",\n    true\n  ],\n  \"c\": []\n}");
+    EXPECT_EQ(json.text(), indent == 0 ? "{\"a\":1,\"b\":[\"x\\\"\\n\\u0001\",true],\"c\":[]}"
+                                       : "{\n  \"a\": 1,\n  \"b\": [\n    \"x\\\"\\n\\u0001\",\n   "
+                                         " true\n  ],\n  \"c\": []\n}");
   }
 }
 

@@ -10,9 +10,9 @@
 //   auto magic = reader.u32();            // std::optional<std::uint32_t>
 //   auto body = reader.bytes(*length);    // std::optional<std::span<const std::uint8_t>>
 //
-// Counter-example: reader.at(offset + size) with a wrapped sum: sub() takes offset and size apart and
-// checks them in 64 bits.
-// Invariant: position() <= size(). Threads: a plain value. Tested by byte_reader_test.cc.
+// Counter-example: reader.at(offset + size) with a wrapped sum: sub() takes offset and size apart
+// and checks them in 64 bits. Invariant: position() <= size(). Threads: a plain value. Tested by
+// byte_reader_test.cc.
 #pragma once
 
 #include <bit>
@@ -105,8 +105,8 @@ class ByteReader {
   std::size_t position_ = 0;
 };
 
-// The zero-terminated string at `offset` of a string table, without its zero; nullopt when the offset is
-// outside or no zero follows.
+// The zero-terminated string at `offset` of a string table, without its zero; nullopt when the
+// offset is outside or no zero follows.
 inline std::optional<std::string_view> string_at(ByteSpan table, std::uint64_t offset) {
   if (offset >= table.size()) return std::nullopt;
   const ByteSpan rest = table.subspan(static_cast<std::size_t>(offset));

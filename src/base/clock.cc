@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// SystemClock: clock_gettime(2), which the vDSO answers without a system call (21 ns on our machines).
+// SystemClock: clock_gettime(2), which the vDSO answers without a system call (21 ns on our
+// machines).
 #include "base/clock.h"
 
 #include <ctime>

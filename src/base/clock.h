@@ -2,9 +2,9 @@
 //
 // Clock: the one source of time, so that tests and replays can replace it.
 //
-// All values are nanoseconds since the epoch of the named Linux clock. Whoever needs the time gets a
-// Clock& from above; nobody asks the system directly and no test sleeps.
-// Threads: SystemClock from any; FakeClock from one (its owner advances it).
+// All values are nanoseconds since the epoch of the named Linux clock. Whoever needs the time gets
+// a Clock& from above; nobody asks the system directly and no test sleeps. Threads: SystemClock
+// from any; FakeClock from one (its owner advances it).
 #pragma once
 
 #include <cstdint>

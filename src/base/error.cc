@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Error's words: tables expanded from error_codes.def and the printed form. Tested by result_test.cc.
+// Error's words: tables expanded from error_codes.def and the printed form. Tested by
+// result_test.cc.
 #include "base/error.h"
+
+#include <fmt/format.h>
 
 #include <cerrno>
 #include <system_error>
-
-#include <fmt/format.h>
 
 namespace lmn {
 namespace {
@@ -67,10 +68,16 @@ Error system_error(std::string_view what, int errno_value) {
   Error error;
   switch (errno_value) {
     case EPERM:
-    case EACCES: error.code = ErrorCode::kPermission; break;
+    case EACCES:
+      error.code = ErrorCode::kPermission;
+      break;
     case ENOENT:
-    case ENODEV: error.code = ErrorCode::kNotFound; break;
-    default: error.code = ErrorCode::kIo; break;
+    case ENODEV:
+      error.code = ErrorCode::kNotFound;
+      break;
+    default:
+      error.code = ErrorCode::kIo;
+      break;
   }
   error.errno_value = errno_value;
   error.message = fmt::format("{}: {}", what, std::generic_category().message(errno_value));

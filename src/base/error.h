@@ -4,10 +4,11 @@
 //
 // An operating error (bad input, missing right, system call that failed) is returned, never thrown
 // and never only logged. It has a code (error_codes.def), a message for a person in the form
-// "thing: what is wrong, both numbers", where it is, what mends it, and, where the kernel would answer
-// with an errno, that errno. A programmer's error is not an Error but an LMN_ASSERT.
+// "thing: what is wrong, both numbers", where it is, what mends it, and, where the kernel would
+// answer with an errno, that errno. A programmer's error is not an Error but an LMN_ASSERT.
 //
-//   return make_error(ErrorCode::kMalformed, "section 'maps': entry of 24 bytes: not a known layout");
+//   return make_error(ErrorCode::kMalformed, "section 'maps': entry of 24 bytes: not a known
+//   layout");
 //
 // Threads: a plain value; copy it freely.
 #pragma once
@@ -34,10 +35,11 @@ std::string_view error_code_remedy(ErrorCode code);
 
 struct Error {
   ErrorCode code = ErrorCode::kInternal;
-  std::string message;   // lower case, no final dot
-  std::string location;  // "file.o: section 'xdp', offset 24", "fw.c:33"; empty when the message says it
-  std::string remedy;    // what to change; empty when the message makes it plain
-  int errno_value = 0;   // positive errno the kernel would give, or 0
+  std::string message;  // lower case, no final dot
+  std::string
+      location;  // "file.o: section 'xdp', offset 24", "fw.c:33"; empty when the message says it
+  std::string remedy;   // what to change; empty when the message makes it plain
+  int errno_value = 0;  // positive errno the kernel would give, or 0
 
   // "location: message (remedy)", the form the tools print after "lmn: ".
   std::string to_string() const;

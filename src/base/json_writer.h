@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// JsonWriter: writes JSON text in order, so that every tool prints it alike. Reading JSON is not its
-// business (control/json.cc).
+// JsonWriter: writes JSON text in order, so that every tool prints it alike. Reading JSON is not
+// its business (control/json.cc).
 //
-//   JsonWriter json;                       // compact, as bpftool -j prints; JsonWriter(2) indents by 2
-//   json.begin_object();
-//   json.field("name", "cnt");  json.key("keys");  json.begin_array(); ... json.end_array();
-//   json.end_object();
-//   out << json.text();
+//   JsonWriter json;                       // compact, as bpftool -j prints; JsonWriter(2) indents
+//   by 2 json.begin_object(); json.field("name", "cnt");  json.key("keys");  json.begin_array();
+//   ... json.end_array(); json.end_object(); out << json.text();
 //
-// Strings are escaped; bytes that are not UTF-8 become \u00XX, so that hostile names cannot break the output.
-// Invariants: (1) begin/end calls nest; (2) inside an object every value follows a key. Both asserted.
-// Threads: one owner. Tested by json_writer_test.cc.
+// Strings are escaped; bytes that are not UTF-8 become \u00XX, so that hostile names cannot break
+// the output. Invariants: (1) begin/end calls nest; (2) inside an object every value follows a key.
+// Both asserted. Threads: one owner. Tested by json_writer_test.cc.
 #pragma once
 
 #include <cstdint>
@@ -39,11 +37,23 @@ class JsonWriter {
   void boolean(bool value);
   void null();
 
-  void field(std::string_view name, std::string_view text) { key(name); string(text); }
-  void field(std::string_view name, const char* text) { key(name); string(text); }
-  void field(std::string_view name, bool value) { key(name); boolean(value); }
+  void field(std::string_view name, std::string_view text) {
+    key(name);
+    string(text);
+  }
+  void field(std::string_view name, const char* text) {
+    key(name);
+    string(text);
+  }
+  void field(std::string_view name, bool value) {
+    key(name);
+    boolean(value);
+  }
   template <typename T>
-  void field(std::string_view name, T value) { key(name); number(value); }
+  void field(std::string_view name, T value) {
+    key(name);
+    number(value);
+  }
 
   const std::string& text() const { return text_; }
 

@@ -3,9 +3,8 @@
 // StderrLog: one write(2) per line, so that lines of several threads do not mix.
 #include "base/log.h"
 
-#include <unistd.h>
-
 #include <fmt/format.h>
+#include <unistd.h>
 
 namespace lmn {
 

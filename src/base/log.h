@@ -2,9 +2,9 @@
 //
 // Log: where notices for a person go (not results, not per-packet events: those are counters).
 //
-// A Log is passed down from its owner, an Engine or a tool; there is no global one. The default writes
-// "lmn: text" lines to standard error; tests collect them.
-// Threads: write() from any control thread; never from the data path.
+// A Log is passed down from its owner, an Engine or a tool; there is no global one. The default
+// writes "lmn: text" lines to standard error; tests collect them. Threads: write() from any control
+// thread; never from the data path.
 #pragma once
 
 #include <string>

@@ -42,7 +42,8 @@ inline std::unexpected<Error> make_error(ErrorCode code, std::string message, st
 }
 
 // An error that the kernel would report as `errno_value` (positive).
-inline std::unexpected<Error> make_errno_error(ErrorCode code, int errno_value, std::string message) {
+inline std::unexpected<Error> make_errno_error(ErrorCode code, int errno_value,
+                                               std::string message) {
   Error error;
   error.code = code;
   error.errno_value = errno_value;
@@ -56,15 +57,16 @@ inline std::unexpected<Error> make_errno_error(ErrorCode code, int errno_value, 
 #define LMN_CONCAT(a, b) LMN_CONCAT_INNER(a, b)
 
 // LMN_TRY(declaration, expression): unwraps a Result or returns its error from this function.
-#define LMN_TRY(declaration, expression) LMN_TRY_INNER(LMN_CONCAT(lmn_try_, __LINE__), declaration, expression)
-#define LMN_TRY_INNER(name, declaration, expression)                   \
-  auto name = (expression);                                            \
-  if (!name) return ::std::unexpected(::std::move(name).error());      \
+#define LMN_TRY(declaration, expression) \
+  LMN_TRY_INNER(LMN_CONCAT(lmn_try_, __LINE__), declaration, expression)
+#define LMN_TRY_INNER(name, declaration, expression)              \
+  auto name = (expression);                                       \
+  if (!name) return ::std::unexpected(::std::move(name).error()); \
   declaration = ::std::move(*name)
 
 // LMN_CHECK_OK(expression): returns the error of a Result<void> from this function.
-#define LMN_CHECK_OK(expression)                                                         \
-  do {                                                                                   \
-    if (auto lmn_ok_ = (expression); !lmn_ok_)                                           \
-      return ::std::unexpected(::std::move(lmn_ok_).error());                            \
+#define LMN_CHECK_OK(expression)                              \
+  do {                                                        \
+    if (auto lmn_ok_ = (expression); !lmn_ok_)                \
+      return ::std::unexpected(::std::move(lmn_ok_).error()); \
   } while (false)

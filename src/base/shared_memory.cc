@@ -4,13 +4,12 @@
 #include "base/shared_memory.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <utility>
-
-#include <fmt/format.h>
 
 namespace lmn {
 
@@ -25,12 +24,14 @@ Result<SharedMemory> SharedMemory::create(const std::string& name, std::size_t s
   memory.fd_.reset(::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!memory.fd_.is_open()) return make_error(system_error("memfd_create", errno));
   if (::ftruncate(memory.fd(), static_cast<off_t>(memory.size_bytes_)) != 0) {
-    return make_error(system_error(fmt::format("memory '{}' of {} bytes", name, size_bytes), errno));
+    return make_error(
+        system_error(fmt::format("memory '{}' of {} bytes", name, size_bytes), errno));
   }
   if (::fcntl(memory.fd(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0) {
     return make_error(system_error("seal memory", errno));
   }
-  void* at = ::mmap(nullptr, memory.size_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, memory.fd(), 0);
+  void* at =
+      ::mmap(nullptr, memory.size_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, memory.fd(), 0);
   if (at == MAP_FAILED) {
     return make_error(system_error(fmt::format("map '{}' of {} bytes", name, size_bytes), errno));
   }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FrameBatch: up to 64 frames on their way through one program run: the only unit that crosses an indirect call.
+// FrameBatch: up to 64 frames on their way through one program run: the only unit that crosses an
+// indirect call.
 //
-// A receive queue fills buffs[0..count); running the program fills verdicts and, for XDP_REDIRECT, redirects; the data
-// plane then hands every frame to its outcome in the order of arrival.
-// Threads: one worker.
+// A receive queue fills buffs[0..count); running the program fills verdicts and, for XDP_REDIRECT,
+// redirects; the data plane then hands every frame to its outcome in the order of arrival. Threads:
+// one worker.
 #pragma once
 
 #include <array>
@@ -22,7 +23,8 @@ struct FrameBatch {
   std::array<std::uint32_t, limits::kBatchSize> verdicts;
   std::array<RedirectSlot, limits::kBatchSize> redirects;
   std::size_t count = 0;
-  std::size_t limit = limits::kBatchSize;  // the poll's budget: receive queues append while room() > 0
+  std::size_t limit =
+      limits::kBatchSize;  // the poll's budget: receive queues append while room() > 0
 
   std::size_t room() const { return limit - count; }
   bool is_full() const { return count == limit; }

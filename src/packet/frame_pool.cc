@@ -13,15 +13,18 @@ Result<FramePool> FramePool::create(std::size_t frame_count) {
   LMN_TRY(pool.memory_, SharedMemory::create("lmn-frames", frame_count * kStrideBytes));
   pool.frame_count_ = frame_count;
   pool.free_.reserve(frame_count);
-  // Last first, so that frames are handed out in address order: a fresh pool is walked with the prefetcher.
-  for (std::size_t i = frame_count; i-- > 0;) pool.free_.push_back(pool.memory_.data() + i * kStrideBytes);
+  // Last first, so that frames are handed out in address order: a fresh pool is walked with the
+  // prefetcher.
+  for (std::size_t i = frame_count; i-- > 0;)
+    pool.free_.push_back(pool.memory_.data() + i * kStrideBytes);
 #ifdef LMN_DCHECKS
   pool.used_.assign(frame_count, false);
 #endif
   return pool;
 }
 
-void FramePool::mark([[maybe_unused]] const std::uint8_t* frame, [[maybe_unused]] bool used) noexcept {
+void FramePool::mark([[maybe_unused]] const std::uint8_t* frame,
+                     [[maybe_unused]] bool used) noexcept {
 #ifdef LMN_DCHECKS
   LMN_ASSERT(owns(frame));
   const auto offset = static_cast<std::size_t>(frame - memory_.data());

@@ -2,20 +2,21 @@
 //
 // FramePool: the fixed set of frames that packets live in.
 //
-// One frame is kFrameBytes of room: 256 bytes of head-room, the packet, and a tail-room kept for shared info. Frames
-// are staggered: each starts one cache line later in its page than its neighbour, because frames that all begin at the
-// same page offset fight for the same cache sets (3.6x on our machines). The memory is a sealed memfd, so that a pool
-// can be shared later without moving a byte.
+// One frame is kFrameBytes of room: 256 bytes of head-room, the packet, and a tail-room kept for
+// shared info. Frames are staggered: each starts one cache line later in its page than its
+// neighbour, because frames that all begin at the same page offset fight for the same cache sets
+// (3.6x on our machines). The memory is a sealed memfd, so that a pool can be shared later without
+// moving a byte.
 //
 //   head-room 256 | packet ................................ | tail-room 320
 //   ^ hard_start    ^ data                       data_end ^   ^ hard_end
 //
-// A frame has one owner at any time: the pool, an XdpBuff in a batch, an XdpFrame in a queue, or a port's ring. It moves
-// by ownership, never by copy. in_use() is the pool's half of the frame accounting.
-// Invariants: (1) a frame is allocated or free, never both (checked in DCHECK builds by a bitmap); (2) allocate() returns
-// memory whose contents are unspecified but initialised.
-// Threads: one owner, the worker; pools shared by workers come with per-worker caches later.
-// Tested by packet_test.cc.
+// A frame has one owner at any time: the pool, an XdpBuff in a batch, an XdpFrame in a queue, or a
+// port's ring. It moves by ownership, never by copy. in_use() is the pool's half of the frame
+// accounting. Invariants: (1) a frame is allocated or free, never both (checked in DCHECK builds by
+// a bitmap); (2) allocate() returns memory whose contents are unspecified but initialised. Threads:
+// one owner, the worker; pools shared by workers come with per-worker caches later. Tested by
+// packet_test.cc.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Goal: frames keep their geometry and are never lost or doubled; random numbers replay. Method: walk a small pool to
-// exhaustion and back, turn buffs to frames and back.
+// Goal: frames keep their geometry and are never lost or doubled; random numbers replay. Method:
+// walk a small pool to exhaustion and back, turn buffs to frames and back.
 #include <gtest/gtest.h>
 
 #include <set>

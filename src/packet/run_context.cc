@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The random numbers of bpf_get_prandom_u32: xoshiro128++ (https://prng.di.unimi.it), seeded by splitmix64 so that
-// near seeds give unlike streams. Tested by packet_test.cc.
+// The random numbers of bpf_get_prandom_u32: xoshiro128++ (https://prng.di.unimi.it), seeded by
+// splitmix64 so that near seeds give unlike streams. Tested by packet_test.cc.
 #include "packet/run_context.h"
 
 namespace lmn {
 namespace {
 
-std::uint32_t rotate_left(std::uint32_t value, int by) { return (value << by) | (value >> (32 - by)); }
+std::uint32_t rotate_left(std::uint32_t value, int by) {
+  return (value << by) | (value >> (32 - by));
+}
 
 std::uint64_t splitmix64(std::uint64_t& state) {
   std::uint64_t z = (state += 0x9e3779b97f4a7c15ull);

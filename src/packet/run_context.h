@@ -2,11 +2,12 @@
 //
 // RunContext: what a running program and its helpers may touch.
 //
-// Helpers get it as their sixth argument, after the five of the BPF calling convention, so that no helper needs a
-// thread-local variable or knows of workers. One per worker, its per-packet part reset before each program run.
+// Helpers get it as their sixth argument, after the five of the BPF calling convention, so that no
+// helper needs a thread-local variable or knows of workers. One per worker, its per-packet part
+// reset before each program run.
 //
-// Redirect works as in the kernel (struct bpf_redirect_info, Linux 6.18): a helper fills the slot, the last call wins, and
-// whoever ran the program acts on it when the verdict is XDP_REDIRECT.
+// Redirect works as in the kernel (struct bpf_redirect_info, Linux 6.18): a helper fills the slot,
+// the last call wins, and whoever ran the program acts on it when the verdict is XDP_REDIRECT.
 // Threads: one worker. Tested by helpers_test.cc and dataplane_test.cc.
 #pragma once
 
@@ -16,6 +17,7 @@
 
 #include "base/clock.h"
 #include "packet/frame_sink.h"
+#include "packet/program_entry.h"
 #include "packet/xdp_buff.h"
 
 namespace lmn {
@@ -33,14 +35,15 @@ class TraceSink {
 struct RedirectSlot {
   enum class Kind : std::uint8_t { kNone, kIfindex, kSink, kBroadcast };
   Kind kind = Kind::kNone;
-  bool excludes_ingress = false;    // kBroadcast
-  std::uint32_t ifindex = 0;        // kIfindex; for kSink the target's ifindex, for messages
-  FrameSink* sink = nullptr;        // kSink
-  Map* map = nullptr;               // kSink, kBroadcast: where it came from
+  bool excludes_ingress = false;          // kBroadcast
+  std::uint32_t ifindex = 0;              // kIfindex; for kSink the target's ifindex, for messages
+  FrameSink* sink = nullptr;              // kSink
+  Map* map = nullptr;                     // kSink, kBroadcast: where it came from
+  const ProgramEntry* program = nullptr;  // kSink: the map entry's own program, or null
 };
 
-// A pseudo-random generator of its own per worker (xoshiro128++, Blackman and Vigna 2019), seeded by the engine; a fixed seed
-// replays a run.
+// A pseudo-random generator of its own per worker (xoshiro128++, Blackman and Vigna 2019), seeded
+// by the engine; a fixed seed replays a run.
 struct PrandomState {
   std::uint32_t s[4] = {0x9e3779b9, 0x243f6a88, 0xb7e15162, 0x3c6ef372};
   void seed(std::uint64_t value) noexcept;
@@ -55,25 +58,29 @@ class PortDirectory {
 };
 
 struct RunContext {
-  XdpBuff* buff = nullptr;          // the packet being processed
+  XdpBuff* buff = nullptr;  // the packet being processed
   RedirectSlot redirect;
   const Clock* clock = nullptr;
   TraceSink* trace = nullptr;
   PortDirectory* ports = nullptr;
   PrandomState prandom;
-  std::uint32_t cpu = 0;            // bpf_get_smp_processor_id and the slot of per-CPU maps
+  std::uint32_t cpu = 0;  // bpf_get_smp_processor_id and the slot of per-CPU maps
   std::uint32_t numa_node = 0;
+  std::uint64_t trapped_count = 0;      // runs that the checked interpreter stopped; only goes up
   std::uint64_t packet_generation = 0;  // goes up whenever data/data_end may have moved
-  // Set by the executing engine for helpers that call back into the program (bpf_loop, ...): runs the function value with
-  // arguments r1..r5 and gives its r0.
-  std::uint64_t (*call_back)(void* engine_state, std::uint64_t function, std::span<const std::uint64_t> args) noexcept = nullptr;
+  // Set by the executing engine for helpers that call back into the program (bpf_loop, ...): runs
+  // the function value with arguments r1..r5 and gives its r0.
+  std::uint64_t (*call_back)(void* engine_state, std::uint64_t function,
+                             std::span<const std::uint64_t> args) noexcept = nullptr;
   void* engine_state = nullptr;
   // The helper prints of this run may read the running program's name (messages only).
   std::string_view program_name;
 };
 
-// Every helper's shape. Pointers are host addresses that the caller has checked by the helper's HelperProto.
-using HelperFn = std::uint64_t (*)(std::uint64_t r1, std::uint64_t r2, std::uint64_t r3, std::uint64_t r4,
-                                   std::uint64_t r5, RunContext* context) noexcept;
+// Every helper's shape. Pointers are host addresses that the caller has checked by the helper's
+// HelperProto.
+using HelperFn = std::uint64_t (*)(std::uint64_t r1, std::uint64_t r2, std::uint64_t r3,
+                                   std::uint64_t r4, std::uint64_t r5,
+                                   RunContext* context) noexcept;
 
 }  // namespace lmn

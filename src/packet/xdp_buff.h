@@ -2,14 +2,14 @@
 //
 // XdpBuff: a frame being processed; XdpFrame: the same frame at rest.
 //
-// A port's receive queue fills XdpBuffs, a program looks at them, and whoever keeps a frame beyond the batch (a
-// transmit queue, a pass sink) turns it into an XdpFrame, whose header lies in the frame's own head-room, as in the
-// kernel (struct xdp_buff and xdp_frame of Linux 6.18, include/net/xdp.h). Those 40 bytes are what a program can never
-// take as head-room.
+// A port's receive queue fills XdpBuffs, a program looks at them, and whoever keeps a frame beyond
+// the batch (a transmit queue, a pass sink) turns it into an XdpFrame, whose header lies in the
+// frame's own head-room, as in the kernel (struct xdp_buff and xdp_frame of Linux 6.18,
+// include/net/xdp.h). Those 40 bytes are what a program can never take as head-room.
 //
-// Invariants of an XdpBuff given to a program: hard_start + 40 <= data_meta <= data <= data_end <= hard_end();
-// data_end - data >= 14 is a port's duty, a program may be run on less only by lmn test.
-// Threads: one owner at a time. Tested by packet_test.cc.
+// Invariants of an XdpBuff given to a program: hard_start + 40 <= data_meta <= data <= data_end <=
+// hard_end(); data_end - data >= 14 is a port's duty, a program may be run on less only by lmn
+// test. Threads: one owner at a time. Tested by packet_test.cc.
 #pragma once
 
 #include <array>
@@ -32,11 +32,11 @@ struct XdpBuff {
   std::uint8_t* data_meta = nullptr;  // == data when there is no metadata
   std::uint8_t* data = nullptr;
   std::uint8_t* data_end = nullptr;
-  std::uint32_t frame_bytes = 0;      // the room from hard_start on, tail-room included
-  std::uint32_t egress_ifindex = 0;   // devmap programs only
+  std::uint32_t frame_bytes = 0;     // the room from hard_start on, tail-room included
+  std::uint32_t egress_ifindex = 0;  // devmap programs only
   const RxQueueInfo* rxq = nullptr;
-  FramePool* pool = nullptr;          // owner of the memory; null for memory of a caller (lmn test)
-  std::uint64_t rx_time_ns = 0;       // CLOCK_REALTIME of arrival where the port knows it, else 0
+  FramePool* pool = nullptr;     // owner of the memory; null for memory of a caller (lmn test)
+  std::uint64_t rx_time_ns = 0;  // CLOCK_REALTIME of arrival where the port knows it, else 0
 
   std::uint8_t* hard_end() const { return hard_start + frame_bytes - limits::kTailroomBytes; }
   std::uint32_t length() const { return static_cast<std::uint32_t>(data_end - data); }
@@ -55,11 +55,13 @@ struct XdpFrame {
   std::uint16_t reserved;
   std::uint32_t frame_bytes;
   std::uint32_t ingress_ifindex;
-  std::uint64_t port_private;     // the holder's own (a ring slot)
+  std::uint64_t port_private;  // the holder's own (a ring slot)
 
   std::uint8_t* hard_start() { return reinterpret_cast<std::uint8_t*>(this); }
   std::uint8_t* data() { return hard_start() + data_offset; }
-  const std::uint8_t* data() const { return reinterpret_cast<const std::uint8_t*>(this) + data_offset; }
+  const std::uint8_t* data() const {
+    return reinterpret_cast<const std::uint8_t*>(this) + data_offset;
+  }
 };
 static_assert(sizeof(XdpFrame) == limits::kFrameHeaderBytes,
               "the frame header is what adjust_head must leave free, as in the kernel");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Environment: the contract a program is judged by: which helpers, kernel functions, map types and context fields
-// there are, and how strictly. Built by the engine from the tables of the modules; immutable; a value of views, so it
-// must not outlive those tables (they are static).
+// Environment: the contract a program is judged by: which helpers, kernel functions, map types and
+// context fields there are, and how strictly. Built by the engine from the tables of the modules;
+// immutable; a value of views, so it must not outlive those tables (they are static).
 #pragma once
 
 #include <cstdint>
@@ -14,16 +14,17 @@
 
 namespace lmn {
 
-// Who loads the program. The rules are Linux's in both cases; the kernel's Spectre-only refusals are in neither.
+// Who loads the program. The rules are Linux's in both cases; the kernel's Spectre-only refusals
+// are in neither.
 enum class Strictness : std::uint8_t {
   kTrusted,    // all capabilities: may read uninitialised stack, compare and leak pointers
   kUntrusted,  // CAP_BPF and CAP_NET_ADMIN only: none of those
 };
 
 struct Environment {
-  std::span<const HelperProto> helpers;      // sorted by id
-  std::span<const MapTypeInfo> map_types;    // sorted by type
-  std::span<const ContextField> context;     // sorted by offset
+  std::span<const HelperProto> helpers;    // sorted by id
+  std::span<const MapTypeInfo> map_types;  // sorted by type
+  std::span<const ContextField> context;   // sorted by offset
   Strictness strictness = Strictness::kTrusted;
 
   const HelperProto* find_helper(std::uint32_t id) const;

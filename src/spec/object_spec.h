@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ObjectSpec: everything an object file says; a value. The same bytes give the same ObjectSpec on any machine.
+// ObjectSpec: everything an object file says; a value. The same bytes give the same ObjectSpec on
+// any machine.
 #pragma once
 
 #include <cstdint>
@@ -17,11 +18,14 @@ namespace lmn {
 
 struct ObjectSpec {
   std::string license;
-  std::uint32_t kernel_version = 0;  // SEC("version"), if any
-  std::vector<ProgramSpec> programs; // in the order of their sections and offsets
-  std::vector<MapSpec> maps;         // in libbpf's order: .maps symbols by offset after legacy maps, then global data
-  std::shared_ptr<const Btf> btf;    // null when the object has none; shared by everything made from it
-  std::vector<std::string> notes;    // things a reader should know: layouts recognised, sections passed over
+  std::uint32_t kernel_version = 0;   // SEC("version"), if any
+  std::vector<ProgramSpec> programs;  // in the order of their sections and offsets
+  std::vector<MapSpec>
+      maps;  // in libbpf's order: .maps symbols by offset after legacy maps, then global data
+  std::shared_ptr<const Btf>
+      btf;  // null when the object has none; shared by everything made from it
+  std::vector<std::string>
+      notes;  // things a reader should know: layouts recognised, sections passed over
 
   const ProgramSpec* find_program(std::string_view name) const;
   const MapSpec* find_map(std::string_view name) const;

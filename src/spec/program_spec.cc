@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Look-ups by instruction in a ProgramSpec: the last record at or before it. Tested by program_spec_test.cc.
+// Look-ups by instruction in a ProgramSpec: the last record at or before it. Tested by
+// program_spec_test.cc.
 #include "spec/program_spec.h"
 
 #include <algorithm>
@@ -12,14 +13,17 @@ namespace {
 
 template <typename Record>
 const Record* last_at_or_before(const std::vector<Record>& records, InsnIndex insn) {
-  auto after = std::upper_bound(records.begin(), records.end(), insn,
-                                [](InsnIndex at, const Record& record) { return at < record.insn; });
+  auto after =
+      std::upper_bound(records.begin(), records.end(), insn,
+                       [](InsnIndex at, const Record& record) { return at < record.insn; });
   return after == records.begin() ? nullptr : &*std::prev(after);
 }
 
 }  // namespace
 
-const LineInfo* ProgramSpec::line_of(InsnIndex insn) const { return last_at_or_before(lines, insn); }
+const LineInfo* ProgramSpec::line_of(InsnIndex insn) const {
+  return last_at_or_before(lines, insn);
+}
 
 const FunctionInfo* ProgramSpec::function_of(InsnIndex insn) const {
   return last_at_or_before(functions, insn);

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ProgramSpec: the blueprint of one program, relocated as far as that needs no running system; a value.
+// ProgramSpec: the blueprint of one program, relocated as far as that needs no running system; a
+// value.
 //
-// `insns` is what the kernel would be given: the entry program followed by the subprograms it reaches, in libbpf's
-// order, so that instruction numbers and the tag equal the kernel's. References that need live objects stay symbolic:
+// `insns` is what the kernel would be given: the entry program followed by the subprograms it
+// reaches, in libbpf's order, so that instruction numbers and the tag equal the kernel's.
+// References that need live objects stay symbolic:
 //
 //   lddw, src = BPF_PSEUDO_MAP_IDX        imm = index into `maps`
 //   lddw, src = BPF_PSEUDO_MAP_IDX_VALUE  imm = index into `maps` | byte offset in the value << 32
-//   lddw, src = BPF_PSEUDO_FUNC           imm = instruction offset relative to the next slot, as for calls
-//   lddw, src = BPF_PSEUDO_BTF_ID         imm = index into `externs`
-//   call, src = BPF_PSEUDO_CALL           imm = instruction offset relative to the next slot
-//   call, src = BPF_PSEUDO_KFUNC_CALL     imm = index into `kfuncs`
-//   call, src = 0                         imm = helper id
+//   lddw, src = BPF_PSEUDO_FUNC           imm = instruction offset relative to the next slot, as
+//   for calls lddw, src = BPF_PSEUDO_BTF_ID         imm = index into `externs` call, src =
+//   BPF_PSEUDO_CALL           imm = instruction offset relative to the next slot call, src =
+//   BPF_PSEUDO_KFUNC_CALL     imm = index into `kfuncs` call, src = 0                         imm =
+//   helper id
 #pragma once
 
 #include <cstdint>
@@ -28,11 +30,11 @@ struct LineInfo {
   std::uint32_t line = 0;    // 1-based
   std::uint32_t column = 0;  // 1-based
   std::string file;
-  std::string text;          // the source line itself, if the object carries it
+  std::string text;  // the source line itself, if the object carries it
 };
 
 struct FunctionInfo {
-  InsnIndex insn;                 // first instruction
+  InsnIndex insn;  // first instruction
   std::string name;
   std::uint32_t btf_type_id = 0;  // BTF_KIND_FUNC, or 0
   bool is_global = false;         // verified on its own, by its BTF signature
@@ -53,17 +55,17 @@ struct ExternRef {
 };
 
 struct ProgramSpec {
-  std::string name;                       // the function: "xdp_prog"
-  std::string section;                    // "xdp.frags/devmap"
-  std::uint32_t type = 0;                 // BPF_PROG_TYPE_*; 0: the section does not say
-  std::uint32_t expected_attach_type = 0; // BPF_XDP, BPF_XDP_DEVMAP, BPF_XDP_CPUMAP
-  std::uint32_t prog_flags = 0;           // BPF_F_XDP_HAS_FRAGS, BPF_F_SLEEPABLE ...
-  std::string attach_target;              // freplace/NAME and friends
+  std::string name;                        // the function: "xdp_prog"
+  std::string section;                     // "xdp.frags/devmap"
+  std::uint32_t type = 0;                  // BPF_PROG_TYPE_*; 0: the section does not say
+  std::uint32_t expected_attach_type = 0;  // BPF_XDP, BPF_XDP_DEVMAP, BPF_XDP_CPUMAP
+  std::uint32_t prog_flags = 0;            // BPF_F_XDP_HAS_FRAGS, BPF_F_SLEEPABLE ...
+  std::string attach_target;               // freplace/NAME and friends
   std::string license;
   std::vector<Insn> insns;
-  std::vector<FunctionInfo> functions;    // sorted by insn; the first is the entry at 0
-  std::vector<LineInfo> lines;            // sorted by insn
-  std::vector<std::uint32_t> maps;        // what map references index: positions in ObjectSpec::maps
+  std::vector<FunctionInfo> functions;  // sorted by insn; the first is the entry at 0
+  std::vector<LineInfo> lines;          // sorted by insn
+  std::vector<std::uint32_t> maps;      // what map references index: positions in ObjectSpec::maps
   std::vector<KfuncRef> kfuncs;
   std::vector<ExternRef> externs;
 

@@ -19,7 +19,11 @@ constexpr CounterRow kRows[] = {
 
 }  // namespace
 
-std::string_view counter_name(Counter counter) { return kRows[static_cast<std::size_t>(counter)].name; }
-std::string_view counter_meaning(Counter counter) { return kRows[static_cast<std::size_t>(counter)].meaning; }
+std::string_view counter_name(Counter counter) {
+  return kRows[static_cast<std::size_t>(counter)].name;
+}
+std::string_view counter_meaning(Counter counter) {
+  return kRows[static_cast<std::size_t>(counter)].meaning;
+}
 
 }  // namespace lmn

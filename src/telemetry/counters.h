@@ -2,9 +2,9 @@
 //
 // Counters: the numbers of one port queue, the same names for every driver.
 //
-// A queue's worker is the only writer; anybody may read at any time. Each counter is a relaxed atomic that is loaded and
-// stored, not read-modify-written: on the data path that is a plain add. A snapshot is therefore exact when the worker stands
-// still and at most a batch apart otherwise.
+// A queue's worker is the only writer; anybody may read at any time. Each counter is a relaxed
+// atomic that is loaded and stored, not read-modify-written: on the data path that is a plain add.
+// A snapshot is therefore exact when the worker stands still and at most a batch apart otherwise.
 // Threads: add() from the owner, get()/snapshot() from any. Tested by telemetry_test.cc.
 #pragma once
 
@@ -49,7 +49,8 @@ class Counters {
   }
   CounterSnapshot snapshot() const noexcept {
     CounterSnapshot out;
-    for (std::size_t i = 0; i < kCounterCount; ++i) out[i] = cells_[i].load(std::memory_order_relaxed);
+    for (std::size_t i = 0; i < kCounterCount; ++i)
+      out[i] = cells_[i].load(std::memory_order_relaxed);
     return out;
   }
 

@@ -22,7 +22,8 @@ TEST(Counters, AddSetSnapshot) {
 
 TEST(Counters, NamesAreUnique) {
   std::set<std::string_view> names;
-  for (std::size_t i = 0; i < kCounterCount; ++i) names.insert(counter_name(static_cast<Counter>(i)));
+  for (std::size_t i = 0; i < kCounterCount; ++i)
+    names.insert(counter_name(static_cast<Counter>(i)));
   EXPECT_EQ(names.size(), kCounterCount);
 }
 

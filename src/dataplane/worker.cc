@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The polling loop. Tested by dataplane_test.cc.
+#include "dataplane/worker.h"
+
+#include <linux/bpf.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "base/assert.h"
+#include "packet/action.h"
+
+namespace lmn {
+namespace {
+
+constexpr std::uint64_t kNsPerMs = 1'000'000;
+constexpr std::uint64_t kSleepMaxMs = 100;  // a belt: a lost wake-up costs at most this
+constexpr std::size_t kPollFdsMax = 256;
+
+}  // namespace
+
+Result<std::unique_ptr<Worker>> Worker::create(const RunContext& context) {
+  LMN_ASSERT(context.clock != nullptr);
+  std::unique_ptr<Worker> worker(new Worker(context));
+  worker->wakeup_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!worker->wakeup_.is_open()) return make_error(system_error("eventfd", errno));
+  return worker;
+}
+
+void Worker::add_port(Port& port, const Dispatcher* dispatcher, FrameSink* pass_sink) {
+  LMN_ASSERT(bindings_.size() + 1 < kPollFdsMax);
+  bindings_.push_back({&port, &port.rx_queue(), dispatcher, {&port.tx_queue(), pass_sink}});
+}
+
+void Worker::set_dispatcher(const Port& port, const Dispatcher* dispatcher) {
+  for (Binding& binding : bindings_) {
+    if (binding.port == &port) binding.dispatcher = dispatcher;
+  }
+}
+
+std::size_t Worker::poll_once(std::uint64_t packet_budget) noexcept {
+  std::size_t received = 0;
+  for (Binding& binding : bindings_) {
+    batch_.limit = static_cast<std::size_t>(
+        std::min<std::uint64_t>(limits::kBatchSize, packet_budget - received));
+    if (batch_.limit == 0) break;
+    if (binding.rx->receive(batch_) == 0) continue;
+    received += batch_.count;
+    process(binding);
+  }
+  return received;
+}
+
+void Worker::process(Binding& binding) noexcept {
+  Counters& counters = binding.rx->counters();
+  std::uint64_t bytes = 0;
+  for (std::size_t i = 0; i < batch_.count; ++i) bytes += batch_.buffs[i].length();
+  counters.add(Counter::kRxPackets, batch_.count);
+  counters.add(Counter::kRxBytes, bytes);
+  const std::uint64_t trapped_before = context_.trapped_count;
+  run_dispatcher(binding.dispatcher);
+  counters.add(Counter::kXdpTrapped, context_.trapped_count - trapped_before);
+  deliver(batch_, binding.targets, context_, counters, flush_);
+  flush_.flush_all();
+}
+
+void Worker::run_dispatcher(const Dispatcher* dispatcher) noexcept {
+  if (dispatcher != nullptr) {
+    context_.program_name = dispatcher->program_name;
+    dispatcher->program->run_batch(batch_, context_);
+    return;
+  }
+  std::fill_n(batch_.verdicts.begin(), batch_.count, static_cast<std::uint32_t>(XDP_PASS));
+}
+
+RunEnd Worker::run(const RunLimits& limits) noexcept {
+  const std::uint64_t packets_max =
+      limits.packet_count_max == 0 ? UINT64_MAX : limits.packet_count_max;
+  const std::uint64_t end_ns = limits.duration_ns_max == 0
+                                   ? UINT64_MAX
+                                   : context_.clock->monotonic_ns() + limits.duration_ns_max;
+  std::uint64_t received = 0;
+  while (true) {
+    if (is_stopping_.exchange(false, std::memory_order_acquire)) return RunEnd::kStopped;
+    if (received >= packets_max) return RunEnd::kPacketCount;
+    if (end_ns != UINT64_MAX && context_.clock->monotonic_ns() >= end_ns) return RunEnd::kDuration;
+    const std::size_t now = poll_once(packets_max - received);
+    received += now;
+    if (now > 0) continue;
+    if (all_exhausted() && !flush_pending()) return RunEnd::kInputEnded;
+    sleep(end_ns);
+  }
+}
+
+bool Worker::all_exhausted() const noexcept {
+  return std::ranges::all_of(bindings_,
+                             [](const Binding& binding) { return binding.rx->is_exhausted(); });
+}
+
+// Tries again to send what transmit queues hold back; true when something is still held.
+bool Worker::flush_pending() noexcept {
+  bool pending = false;
+  for (Binding& binding : bindings_) {
+    TxQueue& tx = binding.port->tx_queue();
+    if (tx.pending() == 0) continue;
+    tx.flush();
+    pending = pending || tx.pending() != 0;
+  }
+  return pending;
+}
+
+void Worker::sleep(std::uint64_t until_ns) noexcept {
+  std::array<pollfd, kPollFdsMax> fds;
+  std::size_t count = 0;
+  fds[count++] = {wakeup_.get(), POLLIN, 0};
+  for (const Binding& binding : bindings_) {
+    const int fd = binding.rx->poll_fd();
+    if (fd >= 0 && !binding.rx->is_exhausted()) fds[count++] = {fd, POLLIN, 0};
+  }
+  std::uint64_t timeout_ms = flush_pending() ? 1 : kSleepMaxMs;
+  if (until_ns != UINT64_MAX) {
+    const std::uint64_t now_ns = context_.clock->monotonic_ns();
+    const std::uint64_t left_ns = until_ns > now_ns ? until_ns - now_ns : 0;
+    timeout_ms = std::min(timeout_ms, left_ns / kNsPerMs + 1);
+  }
+  ::poll(fds.data(), count, static_cast<int>(timeout_ms));
+  if ((fds[0].revents & POLLIN) != 0) {
+    std::uint64_t ignored = 0;
+    [[maybe_unused]] const ssize_t got = ::read(wakeup_.get(), &ignored, sizeof ignored);
+  }
+}
+
+void Worker::stop() noexcept {
+  is_stopping_.store(true, std::memory_order_release);
+  wake();
+}
+
+void Worker::wake() noexcept {
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = ::write(wakeup_.get(), &one, sizeof one);
+}
+
+}  // namespace lmn
