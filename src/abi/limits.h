@@ -59,6 +59,16 @@ inline constexpr std::size_t kMetadataBytesMax = 252;  // Linux 6.9 and later; m
 inline constexpr std::size_t kBatchSize = 64;          // NAPI_POLL_WEIGHT: frames per poll
 inline constexpr std::size_t kFramesDefault = 4096;    // frames in an engine's pool
 
+// --- ports
+inline constexpr std::size_t kMtuMax = kPacketBytesMax - 14 - 4;  // Ethernet header and one VLAN tag
+inline constexpr std::size_t kCapturedPacketBytesMax = 256u << 10;   // MAXIMUM_SNAPLEN of libpcap for Ethernet
+inline constexpr std::size_t kCaptureBlockBytesMax = 1u << 20;       // a pcapng block that must be understood
+inline constexpr std::size_t kCaptureInterfacesMax = 1024;           // interfaces in one pcapng section
+inline constexpr std::size_t kVethQueueFrames = 1024;                // one direction of an in-engine veth pair
+inline constexpr std::size_t kMemoryQueueFrames = 4096;              // each side of a memory port
+inline constexpr std::size_t kTxPendingFrames = 1024;                // frames waiting for a socket to take them
+inline constexpr std::size_t kSuperFrameBytesMax = 8 * 65535 + 64;   // GSO_MAX_SIZE (Linux 6.18) and link headers
+
 static_assert(kPacketBytesMax == 3520, "the MTU tables of XDP on veth are made from this number");
 static_assert(kMetadataBytesMax % 4 == 0, "metadata comes in words");
 
