@@ -43,6 +43,8 @@ inline constexpr std::size_t kProgramsMax = 16'384;
 inline constexpr std::size_t kMapsMax = 16'384;
 inline constexpr std::size_t kBtfTypesMax = 1u << 20;  // BTF_MAX_TYPE
 inline constexpr std::size_t kBtfDepthMax = 32;        // MAX_RESOLVE_DEPTH
+inline constexpr std::size_t kBtfNestingMax = 64;      // structs inside structs, by value
+inline constexpr std::size_t kBtfVisitsMax = 65'536;   // types one recursive question may look at
 
 // --- packets (rules.md section 1; Linux 6.18: include/uapi/linux/bpf.h, include/net/xdp.h)
 inline constexpr std::size_t kHeadroomBytes = 256;  // XDP_PACKET_HEADROOM
