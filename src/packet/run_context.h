@@ -22,7 +22,8 @@
 
 namespace lmn {
 
-class Map;  // maps/map.h; opaque here
+class Map;       // maps/map.h; opaque here
+class TrapSink;  // exec/interp/trap.h; opaque here
 
 // Where bpf_trace_printk writes. Implemented by the engine; bounded, counts what it loses.
 class TraceSink {
@@ -66,6 +67,7 @@ struct RunContext {
   PrandomState prandom;
   std::uint32_t cpu = 0;  // bpf_get_smp_processor_id and the slot of per-CPU maps
   std::uint32_t numa_node = 0;
+  TrapSink* traps = nullptr;            // told why the checked interpreter stopped a run
   std::uint64_t trapped_count = 0;      // runs that the checked interpreter stopped; only goes up
   std::uint64_t packet_generation = 0;  // goes up whenever data/data_end may have moved
   // Set by the executing engine for helpers that call back into the program (bpf_loop, ...): runs
