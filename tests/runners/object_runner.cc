@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Chooses a runner by kind. Tested by tests/examples/examples_test.cc.
+#include "runners/object_runner.h"
+
+#include "harness/kernel_oracle.h"
+
+namespace lmn {
+
+std::optional<std::string> why_no_runner(RunnerKind kind) {
+  switch (kind) {
+    case RunnerKind::kKernel:
+      return why_no_kernel_oracle();
+  }
+  return std::nullopt;
+}
+
+Result<std::unique_ptr<ObjectRunner>> open_runner(RunnerKind kind, const std::string& path,
+                                                  const std::string& program) {
+  switch (kind) {
+    case RunnerKind::kKernel:
+      return open_kernel_runner(path, program);
+  }
+  return make_error(ErrorCode::kInternal, "a runner kind without a case");
+}
+
+}  // namespace lmn
