@@ -16,6 +16,15 @@
 
 namespace lmn {
 
+// A variable of section .kconfig: a fact about the kernel's configuration that the loader fills in.
+struct KconfigExtern {
+  std::string name;           // "CONFIG_HZ", "LINUX_KERNEL_VERSION"
+  std::uint32_t offset = 0;   // in the .kconfig map's value
+  std::uint32_t size = 0;
+  bool is_weak = false;
+  bool is_set = false;        // the value was known when the object was read
+};
+
 struct ObjectSpec {
   std::string license;
   std::uint32_t kernel_version = 0;   // SEC("version"), if any
