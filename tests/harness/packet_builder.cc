@@ -23,6 +23,8 @@ constexpr std::uint8_t kProtocolIcmp = 1;
 constexpr std::uint8_t kProtocolTcp = 6;
 constexpr std::uint8_t kProtocolUdp = 17;
 constexpr std::uint8_t kProtocolIcmpv6 = 58;
+constexpr std::uint8_t kExtensionFragment = 44;
+constexpr std::uint8_t kExtensionAuthentication = 51;
 constexpr std::size_t kIpv4OptionsMax = 40;
 constexpr std::size_t kDnsLabelMax = 63;
 
@@ -236,11 +238,16 @@ PacketBuilder& PacketBuilder::ipv6_extension(const Ipv6ExtensionFields& fields) 
   const std::size_t next_at =
       previous.layer == Layer::kIpv6 ? previous.offset + 6 : previous.offset;
   if (!previous.keeps_next) bytes_[next_at] = fields.type;
-  PacketBytes header(8u * (fields.extra_units + 1u), 0);
+  const bool is_fragment = fields.type == kExtensionFragment;
+  PacketBytes header(8u * (is_fragment ? 1u : fields.extra_units + 1u), 0);
   header[0] = kProtocolExperimental;
-  header[1] = fields.extra_units;
-  header[2] = 1;  // one PadN option over the rest
-  header[3] = static_cast<std::uint8_t>(std::min<std::size_t>(header.size() - 4, 255));
+  if (fields.type == kExtensionAuthentication) {
+    header[1] = static_cast<std::uint8_t>(header.size() / 4 - 2);
+  } else if (!is_fragment) {
+    header[1] = fields.extra_units;
+    header[2] = 1;  // one PadN option over the rest
+    header[3] = static_cast<std::uint8_t>(std::min<std::size_t>(header.size() - 4, 255));
+  }
   push_header({Layer::kIpv6Extension, 0}, header);
   return *this;
 }

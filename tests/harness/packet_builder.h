@@ -93,9 +93,12 @@ struct Ipv6Fields {
   std::optional<std::uint8_t> next_header;  // default: as Ipv4Fields::protocol
 };
 
-// One IPv6 extension header of the common form (next header, length in 8-byte units, options).
+// One IPv6 extension header of (extra_units + 1) * 8 bytes: padding inside, its length as its type
+// counts it.
 struct Ipv6ExtensionFields {
-  std::uint8_t type = 60;  // 0 hop-by-hop, 43 routing, 60 destination options
+  // 0 hop-by-hop, 43 routing, 44 fragment (always 8 bytes, the only one), 51 authentication,
+  // 60 destination options, 135 mobility
+  std::uint8_t type = 60;
   std::uint8_t extra_units = 0;
 };
 
