@@ -11,6 +11,7 @@
 // Threads: one worker. Tested by helpers_test.cc and dataplane_test.cc.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -74,6 +75,11 @@ struct RunContext {
   // the function value with arguments r1..r5 and gives its r0.
   std::uint64_t (*call_back)(void* engine_state, std::uint64_t function,
                              std::span<const std::uint64_t> args) noexcept = nullptr;
+  // Set by the executing engine for helpers that take an address as a number (the %s of a print,
+  // bpf_probe_read_kernel): copies what the program may read from `address` on, at most out.size()
+  // bytes, and gives how many; 0 when it may read nothing there.
+  std::size_t (*read_guest)(void* engine_state, std::uint64_t address,
+                            std::span<std::uint8_t> out) noexcept = nullptr;
   void* engine_state = nullptr;
   // The helper prints of this run may read the running program's name (messages only).
   std::string_view program_name;
