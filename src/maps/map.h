@@ -2,33 +2,49 @@
 //
 // Map: the one interface of all map types: memory shared by programs and people.
 //
-// It has two sides, as in the kernel (struct bpf_map_ops, Linux 6.18, include/linux/bpf.h). The program side is called by
-// helpers on the data path: addresses in, an address or 0/-errno out, no allocation, no lock but a map's own short one.
-// The user side is what bpf(2) does: values are copied, per-CPU maps give all CPUs at once, each value rounded up to 8 bytes.
-// Both return the kernel's errno, negative: programs and tools depend on it, so it is the currency here and not Error.
+// It has two sides, as in the kernel (struct bpf_map_ops, Linux 6.18, include/linux/bpf.h). The
+// program side is called by helpers on the data path: addresses in, an address or 0/-errno out, no
+// allocation, no lock but a map's own short one. The user side is what bpf(2) does: values are
+// copied, per-CPU maps give all CPUs at once, each value rounded up to 8 bytes. Both return the
+// kernel's errno, negative: programs and tools depend on it, so it is the currency here and not
+// Error.
 //
 //   Result<std::unique_ptr<Map>> map = create_map(spec, options, host);
 //   void* value = (*map)->lookup(key, cpu);             // program side
-//   int error = (*map)->copy_value(key, out, 0);        // user side
+//   int error = (*map)->user_lookup(key, out, 0);       // user side
 //
-// Adding a type: <type>_map.{h,cc} and one row of map_types.def; maps_contract_test.cc then runs over it.
+// Adding a type: <type>_map.{h,cc} and one row of map_types.def; maps_contract_test.cc then runs
+// over it.
 //
-// Invariants: (1) key and value sizes never change; (2) a value address given to a program stays mapped until the batch it was
-// given in ends; (3) an operation that returns an error changed nothing.
-// Threads: program side from any worker, user side from any thread.
+// Invariants: (1) key and value sizes never change; (2) a value address given to a program stays
+// mapped until the batch it was given in ends, and while the map lives; as in the kernel the
+// element behind it may meanwhile be deleted and used again; (3) an operation that returns an error
+// changed nothing. Threads: one worker on the program side and any control threads on the user side
+// may call at the same time; types serialise themselves by a short lock or by atomic slots. Values
+// are copied in 8-byte words: a reader sees an aligned 64-bit counter whole, a longer value
+// possibly half-new, as in the kernel. Per-CPU values belong to the worker of that CPU. Not done
+// yet: BTF-described special fields (spin locks, timers, kptrs), so BPF_F_LOCK is -EINVAL, as the
+// kernel answers for values without a lock; populating memory at creation. Tested by maps_test.cc
+// and tests/contract/maps_contract_test.cc.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 
 #include "base/result.h"
+#include "base/shared_memory.h"
 #include "packet/frame_sink.h"
 #include "packet/program_entry.h"
 #include "spec/map_spec.h"
 
 namespace lmn {
+
+// The kernel's own "not supported", which has no name in user space's errno.h (Linux 6.18,
+// include/linux/errno.h). bpf(2) hands it out for operations that a map type lacks.
+inline constexpr int kErrnoNotSupp = 524;
 
 // What a map asks of its owner, the engine: what a number given by user space stands for.
 class MapHost {
@@ -42,8 +58,10 @@ class MapHost {
 };
 
 struct MapOptions {
-  std::uint32_t cpu_count = 1;   // slots of per-CPU maps: the host's possible CPUs, so that tools agree
-  std::uint64_t hash_seed = 0;   // of hash tables; chosen per map by the engine
+  // Slots of per-CPU maps: the host's possible CPUs, so that tools agree.
+  std::uint32_t cpu_count = 1;
+  std::uint64_t hash_seed = 0;        // of hash tables; chosen per map by the engine
+  std::uint32_t numa_node_count = 1;  // nodes that BPF_F_NUMA_NODE may name
 };
 
 // What bpf_redirect_map finds in a slot.
@@ -53,6 +71,11 @@ struct RedirectTarget {
   const ProgramEntry* program = nullptr;  // devmap/cpumap entry program, or null
 };
 
+// What the handle that a user-side call came through may do. In the kernel these are the open modes
+// of the descriptor; the one that BPF_MAP_CREATE returns takes them from BPF_F_RDONLY and
+// BPF_F_WRONLY.
+enum class MapAccess : std::uint8_t { kCreator, kRead, kWrite, kReadWrite };
+
 class Map {
  public:
   virtual ~Map() = default;
@@ -61,57 +84,102 @@ class Map {
   std::uint32_t id() const { return id_; }
   void set_id(std::uint32_t id) { id_ = id; }
   std::uint32_t cpu_count() const { return options_.cpu_count; }
-  // Bytes of one value as user space sees it: value_size, or 8-byte-rounded times the CPUs for per-CPU types.
+  // Bytes of one value as user space sees it: value_size, or 8-byte-rounded times the CPUs for
+  // per-CPU types.
   std::size_t user_value_bytes() const;
-  bool is_frozen() const { return is_frozen_; }
-  // BPF_MAP_FREEZE: later user-side writes get -EPERM. 0, or -EBUSY when already frozen.
-  int freeze() noexcept;
+  bool is_frozen() const { return is_frozen_.load(std::memory_order_acquire); }
+  // BPF_MAP_FREEZE: later user-side writes get -EPERM. 0, -EPERM when the handle may not write or
+  // the map is frozen already, -EBUSY while a user-side write is under way.
+  int freeze(MapAccess access = MapAccess::kCreator) noexcept;
 
-  // --- program side. Keys and values are readable for key_size and value_size bytes. cpu < cpu_count().
+  // --- program side. Keys and values are readable for key_size and value_size bytes. cpu <
+  // cpu_count().
   // The value for `key` (of `cpu`, in per-CPU types), or null. Writable unless BPF_F_RDONLY_PROG.
   virtual void* lookup(const void* key, std::uint32_t cpu) noexcept = 0;
-  // 0 or -errno: -EINVAL bad flags, -EEXIST, -ENOENT, -E2BIG full or out of range, -ENOMEM, -EOPNOTSUPP no such operation.
-  virtual int update(const void* key, const void* value, std::uint64_t flags, std::uint32_t cpu) noexcept = 0;
+  // 0 or -errno: -EINVAL bad flags, -EEXIST, -ENOENT, -E2BIG full or out of range, -ENOMEM,
+  // -EOPNOTSUPP no such operation.
+  virtual int update(const void* key, const void* value, std::uint64_t flags,
+                     std::uint32_t cpu) noexcept = 0;
   virtual int erase(const void* key) noexcept = 0;
   virtual int push(const void* value, std::uint64_t flags) noexcept;
   virtual int pop(void* value) noexcept;
   virtual int peek(void* value) noexcept;
-  // For types with kMapRedirectTarget: the slot's target; false when it is empty or the key out of range.
+  // For types with kMapRedirectTarget: the slot's target; false when it is empty or the key out of
+  // range.
   virtual bool find_redirect_target(std::uint64_t key, RedirectTarget& target) noexcept;
-  // For types with kMapRedirectTarget: walks the occupied slots for a broadcast. Start with cursor 0; false at the end.
+  // For types with kMapRedirectTarget: walks the occupied slots for a broadcast. Start with cursor
+  // 0; false at the end.
   virtual bool next_redirect_target(std::uint64_t& cursor, RedirectTarget& target) noexcept;
   // For PROG_ARRAY: the program at `index`, or null.
   virtual const ProgramEntry* find_program(std::uint32_t index) noexcept;
-  // For types with kMapDirectValue: the address of byte `offset` of the first value, or null when out of range.
+  // For types with kMapDirectValue: the address of byte `offset` of the first value, or null when
+  // the map has more than one entry or the offset is out of range.
   virtual void* direct_value(std::uint32_t offset) noexcept;
 
-  // --- user side
-  // BPF_MAP_LOOKUP_ELEM. REQUIRES: out.size() == user_value_bytes(). 0 or -errno.
-  virtual int copy_value(const void* key, std::span<std::uint8_t> out, std::uint64_t flags) noexcept = 0;
+  // --- user side. 0 or -errno.
+  // BPF_MAP_LOOKUP_ELEM. REQUIRES: out.size() == user_value_bytes().
+  int user_lookup(const void* key, std::span<std::uint8_t> out, std::uint64_t flags,
+                  MapAccess access = MapAccess::kCreator) noexcept;
   // BPF_MAP_UPDATE_ELEM. REQUIRES: value.size() == user_value_bytes(). -EPERM when frozen.
-  int user_update(const void* key, std::span<const std::uint8_t> value, std::uint64_t flags) noexcept;
-  int user_erase(const void* key) noexcept;
-  // BPF_MAP_GET_NEXT_KEY: null or an unknown key gives the first. -ENOENT after the last.
+  int user_update(const void* key, std::span<const std::uint8_t> value, std::uint64_t flags,
+                  MapAccess access = MapAccess::kCreator) noexcept;
+  int user_erase(const void* key, MapAccess access = MapAccess::kCreator) noexcept;
+  // BPF_MAP_GET_NEXT_KEY.
+  int user_next_key(const void* key, void* next, MapAccess access = MapAccess::kCreator) noexcept;
+  // BPF_MAP_LOOKUP_AND_DELETE_ELEM. REQUIRES: out.size() == user_value_bytes().
+  int user_lookup_and_erase(const void* key, std::span<std::uint8_t> out, std::uint64_t flags,
+                            MapAccess access = MapAccess::kCreator) noexcept;
+
+  // The type's own part of user_lookup: no look at rights and flags common to all types. What dumps
+  // and the engine itself read by.
+  virtual int copy_value(const void* key, std::span<std::uint8_t> out,
+                         std::uint64_t flags) noexcept = 0;
+  // The type's own part of user_next_key: null or an unknown key gives the first, -ENOENT after the
+  // last.
   virtual int next_key(const void* key, void* next) noexcept = 0;
+
+  // Whether a program that uses this map for tail calls (or is put into it) agrees with those that
+  // did before; the first one decides. True for maps that hold no programs.
+  virtual bool accept_program(const ProgramEntry& entry) noexcept;
+  // No handle or pin of user space is left, only programs: maps that hold programs let go of them,
+  // since a program may tail-call through the map that holds it.
+  virtual void drop_user_references() noexcept {}
+  // The sealed memory of a BPF_F_MMAPABLE map, value 0 at offset 0, or null.
+  virtual const SharedMemory* mapped_memory() const noexcept { return nullptr; }
 
  protected:
   Map(MapSpec spec, MapOptions options) : spec_(std::move(spec)), options_(options) {}
-  // The type's own part of user_update; the default is update() on CPU 0, right for maps without per-CPU values.
-  virtual int update_from_user(const void* key, std::span<const std::uint8_t> value, std::uint64_t flags) noexcept;
+  // The type's own part of user_update; the default is update() on CPU 0, right for maps without
+  // per-CPU values.
+  virtual int update_from_user(const void* key, std::span<const std::uint8_t> value,
+                               std::uint64_t flags) noexcept;
   virtual int erase_from_user(const void* key) noexcept { return erase(key); }
+  virtual int lookup_and_erase_from_user(const void* key, std::span<std::uint8_t> out,
+                                         std::uint64_t flags) noexcept;
+  const MapOptions& options() const { return options_; }
 
  private:
+  friend Result<std::unique_ptr<Map>> create_map(const MapSpec& spec, const MapOptions& options,
+                                                 MapHost& host);
+  bool may_read(MapAccess access) const noexcept;
+  bool may_write(MapAccess access) const noexcept;
+
   MapSpec spec_;
   MapOptions options_;
   std::uint32_t id_ = 0;
-  bool is_frozen_ = false;
+  std::atomic<bool> is_frozen_{false};
+  std::atomic<std::uint32_t> writers_{0};  // user-side writes under way: freezing waits for none
 };
 
-// Makes a map of any type of map_types.def.
-// Errors carry the errno that BPF_MAP_CREATE would give (EINVAL, E2BIG, ENOMEM, EPERM) and say which field is wrong.
-Result<std::unique_ptr<Map>> create_map(const MapSpec& spec, const MapOptions& options, MapHost& host);
+// Makes a map of any type of map_types.def, fills in spec.contents and, with is_frozen_at_load,
+// freezes it. Errors carry the errno that BPF_MAP_CREATE would give (EINVAL, E2BIG, ENOMEM, EPERM)
+// and say which field is wrong.
+Result<std::unique_ptr<Map>> create_map(const MapSpec& spec, const MapOptions& options,
+                                        MapHost& host);
 
 // The rows of map_types.def, sorted by type, for Environment::map_types.
 std::span<const struct MapTypeInfo> map_type_infos();
+// The row of one type, or null.
+const MapTypeInfo* find_map_type_info(std::uint32_t type);
 
 }  // namespace lmn

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ARRAY. Tested by maps_test.cc and tests/contract/maps_contract_test.cc.
+// Source: Linux 6.18, kernel/bpf/arraymap.c.
+#include "maps/array_map.h"
+
+#include <linux/bpf.h>
+
+#include <cerrno>
+
+#include "maps/map_checks.h"
+
+namespace lmn {
+
+Result<std::unique_ptr<Map>> create_array_map(const MapSpec& spec, const MapOptions& options,
+                                              MapHost&) {
+  return ArrayMap::create(spec, options);
+}
+
+Result<std::unique_ptr<Map>> ArrayMap::create(const MapSpec& spec, const MapOptions& options) {
+  LMN_CHECK_OK(check_array_spec(spec));
+  // Both factors fit 32 bits, so the product fits 64.
+  const std::uint64_t size_bytes = round_up_to_8(spec.value_size) * spec.max_entries;
+  const bool is_mapped = (spec.map_flags & BPF_F_MMAPABLE) != 0;
+  auto memory = is_mapped ? MapMemory::create_mapped(size_bytes) : MapMemory::create(size_bytes);
+  if (!memory) return make_error(std::move(memory.error()).with_context(spec.name));
+  return std::unique_ptr<Map>(new ArrayMap(spec, options, std::move(*memory)));
+}
+
+ArrayMap::ArrayMap(const MapSpec& spec, const MapOptions& options, MapMemory memory)
+    : Map(spec, options),
+      memory_(std::move(memory)),
+      stride_(static_cast<std::size_t>(round_up_to_8(spec.value_size))) {}
+
+void* ArrayMap::lookup(const void* key, std::uint32_t) noexcept {
+  const std::uint32_t index = load_key32(key);
+  return index < spec().max_entries ? value_at(index) : nullptr;
+}
+
+int ArrayMap::update(const void* key, const void* value, std::uint64_t flags,
+                     std::uint32_t) noexcept {
+  const std::uint32_t index = load_key32(key);
+  const int error = check_array_update(index, spec().max_entries, flags);
+  if (error != 0) return error;
+  store_value(value_at(index), value, spec().value_size);
+  return 0;
+}
+
+int ArrayMap::erase(const void*) noexcept { return -EINVAL; }
+
+void* ArrayMap::direct_value(std::uint32_t offset) noexcept {
+  if (spec().max_entries != 1 || offset >= spec().value_size) return nullptr;
+  return memory_.data() + offset;
+}
+
+int ArrayMap::copy_value(const void* key, std::span<std::uint8_t> out, std::uint64_t) noexcept {
+  const void* value = lookup(key, 0);
+  if (value == nullptr) return -ENOENT;
+  load_value(out.data(), value, spec().value_size);
+  return 0;
+}
+
+int ArrayMap::next_key(const void* key, void* next) noexcept {
+  return next_array_key(key, next, spec().max_entries);
+}
+
+int next_array_key(const void* key, void* next, std::uint32_t max_entries) noexcept {
+  const std::uint32_t index = key == nullptr ? UINT32_MAX : load_key32(key);
+  if (index < max_entries && index == max_entries - 1) return -ENOENT;
+  store_key32(next, index < max_entries ? index + 1 : 0);
+  return 0;
+}
+
+int check_array_update(std::uint32_t index, std::uint32_t max_entries,
+                       std::uint64_t flags) noexcept {
+  if ((flags & ~std::uint64_t{BPF_F_LOCK}) > BPF_EXIST) return -EINVAL;
+  if (index >= max_entries) return -E2BIG;
+  if ((flags & BPF_NOEXIST) != 0) return -EEXIST;
+  if ((flags & BPF_F_LOCK) != 0) return -EINVAL;  // no value has a spin lock yet
+  return 0;
+}
+
+}  // namespace lmn

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// HASH. Tested by maps_test.cc and tests/contract/maps_contract_test.cc.
+// Source: Linux 6.18, kernel/bpf/hashtab.c.
+#include "maps/hash_map.h"
+
+#include <cstring>
+
+#include "maps/map_checks.h"
+
+namespace lmn {
+
+Result<std::unique_ptr<Map>> create_hash_map(const MapSpec& spec, const MapOptions& options,
+                                             MapHost&) {
+  return HashMap::create(spec, options);
+}
+
+Result<std::unique_ptr<Map>> HashMap::create(const MapSpec& spec, const MapOptions& options) {
+  LMN_CHECK_OK(check_hash_spec(spec));
+  auto table = HashTable::create({.key_size = spec.key_size,
+                                  .payload_bytes = spec.value_size,
+                                  .max_entries = spec.max_entries,
+                                  .spare_count = options.cpu_count,
+                                  .seed = hash_seed_of(spec, options)});
+  if (!table) return make_error(std::move(table.error()).with_context(spec.name));
+  return std::unique_ptr<Map>(new HashMap(spec, options, std::move(*table)));
+}
+
+HashMap::HashMap(const MapSpec& spec, const MapOptions& options, HashTable table)
+    : KeyedMap(spec, options, std::move(table)) {
+  const SpinGuard guard(lock_);
+  for (std::uint32_t cpu = 0; cpu < options.cpu_count; ++cpu) spares_.push_back(table_.take());
+}
+
+void* HashMap::lookup(const void* key, std::uint32_t) noexcept {
+  const SpinGuard guard(lock_);
+  const std::uint32_t element = table_.find(key, table_.hash_of(key));
+  return element == HashTable::kNone ? nullptr : table_.payload_at(element);
+}
+
+int HashMap::update(const void* key, const void* value, std::uint64_t flags,
+                    std::uint32_t cpu) noexcept {
+  if ((flags & ~std::uint64_t{BPF_F_LOCK}) > BPF_EXIST) return -EINVAL;
+  if ((flags & BPF_F_LOCK) != 0) return -EINVAL;  // no value has a spin lock yet
+  const SpinGuard guard(lock_);
+  const std::uint32_t hash = table_.hash_of(key);
+  const std::uint32_t old = table_.find(key, hash);
+  const int error = check_presence(old != HashTable::kNone, flags);
+  if (error != 0) return error;
+  const std::uint32_t fresh = old == HashTable::kNone ? table_.take() : spares_[cpu];
+  if (fresh == HashTable::kNone) return -E2BIG;
+  store_value(table_.payload_at(fresh), value, spec().value_size);
+  table_.link(fresh, key, hash);
+  if (old != HashTable::kNone) {
+    table_.unlink(old);
+    spares_[cpu] = old;
+  }
+  return 0;
+}
+
+int HashMap::copy_value(const void* key, std::span<std::uint8_t> out, std::uint64_t) noexcept {
+  const SpinGuard guard(lock_);
+  const std::uint32_t element = table_.find(key, table_.hash_of(key));
+  if (element == HashTable::kNone) return -ENOENT;
+  load_value(out.data(), table_.payload_at(element), spec().value_size);
+  return 0;
+}
+
+int HashMap::lookup_and_erase_from_user(const void* key, std::span<std::uint8_t> out,
+                                        std::uint64_t) noexcept {
+  const SpinGuard guard(lock_);
+  const std::uint32_t element = table_.find(key, table_.hash_of(key));
+  if (element == HashTable::kNone) return -ENOENT;
+  load_value(out.data(), table_.payload_at(element), spec().value_size);
+  remove(element);
+  return 0;
+}
+
+}  // namespace lmn

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What all map types share: the user side's rights and flags, defaults for operations that a type
+// lacks, and the table of types. Tested by maps_test.cc and tests/contract/maps_contract_test.cc.
+// Source: Linux 6.18, kernel/bpf/syscall.c (map_lookup_elem and its neighbours).
+#include "maps/map.h"
+
+#include <fmt/format.h>
+#include <linux/bpf.h>
+
+#include <cerrno>
+
+#include "abi/limits.h"
+#include "abi/map_type_info.h"
+#include "base/assert.h"
+#include "maps/map_checks.h"
+#include "maps/map_memory.h"
+
+namespace lmn {
+
+#define LMN_MAP_TYPE(number, uapi, word, flags, factory)                               \
+  Result<std::unique_ptr<Map>> factory(const MapSpec& spec, const MapOptions& options, \
+                                       MapHost& host);                                 \
+  static_assert((number) == BPF_MAP_TYPE_##uapi, "map_types.def: the number is the UAPI's");
+#include "maps/map_types.def"
+#undef LMN_MAP_TYPE
+
+namespace {
+
+constexpr MapTypeInfo kTypes[] = {
+#define LMN_MAP_TYPE(number, uapi, word, flags, factory) {number, word, flags},
+#include "maps/map_types.def"
+#undef LMN_MAP_TYPE
+};
+
+constexpr bool is_sorted_and_unique() {
+  for (std::size_t i = 1; i < std::size(kTypes); ++i) {
+    if (kTypes[i - 1].type >= kTypes[i].type) return false;
+    for (std::size_t j = 0; j < i; ++j) {
+      if (kTypes[j].name == kTypes[i].name) return false;
+    }
+  }
+  return true;
+}
+static_assert(is_sorted_and_unique(), "map_types.def: rows are sorted by number, words unique");
+
+using Factory = Result<std::unique_ptr<Map>> (*)(const MapSpec&, const MapOptions&, MapHost&);
+
+Factory find_factory(std::uint32_t type) {
+  switch (type) {
+#define LMN_MAP_TYPE(number, uapi, word, flags, factory) \
+  case number:                                           \
+    return factory;
+#include "maps/map_types.def"
+#undef LMN_MAP_TYPE
+    default:
+      return nullptr;
+  }
+}
+
+// Counts a user-side write for as long as it runs, so that freezing does not overtake it.
+class WriteScope {
+ public:
+  explicit WriteScope(std::atomic<std::uint32_t>& writers) : writers_(writers) {
+    writers_.fetch_add(1, std::memory_order_seq_cst);
+  }
+  ~WriteScope() { writers_.fetch_sub(1, std::memory_order_seq_cst); }
+  WriteScope(const WriteScope&) = delete;
+  WriteScope& operator=(const WriteScope&) = delete;
+
+ private:
+  std::atomic<std::uint32_t>& writers_;
+};
+
+}  // namespace
+
+std::span<const MapTypeInfo> map_type_infos() { return kTypes; }
+
+const MapTypeInfo* find_map_type_info(std::uint32_t type) {
+  for (const MapTypeInfo& info : kTypes) {
+    if (info.type == type) return &info;
+  }
+  return nullptr;
+}
+
+Result<std::unique_ptr<Map>> create_map(const MapSpec& spec, const MapOptions& options,
+                                        MapHost& host) {
+  LMN_ASSERT(options.cpu_count > 0);
+  LMN_ASSERT(options.cpu_count <= limits::kCpuCountMax);
+  LMN_CHECK_OK(check_common_spec(spec, options));
+  const Factory factory = find_factory(spec.type);
+  if (factory == nullptr) {
+    Error error =
+        map_error(spec, EINVAL, fmt::format("map type {} is not there", spec.type)).error();
+    error.code = ErrorCode::kNotSupported;
+    return make_error(std::move(error));
+  }
+  LMN_TRY(std::unique_ptr<Map> map, factory(spec, options, host));
+  if (!spec.contents.empty()) {
+    if (spec.contents.size() != map->user_value_bytes() || spec.key_size != 4) {
+      return map_error(spec, EINVAL,
+                       fmt::format("{} bytes of contents for a value of {}", spec.contents.size(),
+                                   map->user_value_bytes()));
+    }
+    const std::uint32_t first = 0;
+    const int error = map->update_from_user(&first, spec.contents, BPF_ANY);
+    if (error != 0) return map_error(spec, -error, "initial contents cannot be written");
+  }
+  if (spec.is_frozen_at_load) map->is_frozen_.store(true, std::memory_order_release);
+  return map;
+}
+
+std::size_t Map::user_value_bytes() const {
+  const MapTypeInfo* info = find_map_type_info(spec_.type);
+  if (info == nullptr || (info->flags & kMapPerCpu) == 0) return spec_.value_size;
+  return static_cast<std::size_t>(round_up_to_8(spec_.value_size)) * options_.cpu_count;
+}
+
+bool Map::may_read(MapAccess access) const noexcept {
+  if (access == MapAccess::kCreator) return (spec_.map_flags & BPF_F_WRONLY) == 0;
+  return access != MapAccess::kWrite;
+}
+
+bool Map::may_write(MapAccess access) const noexcept {
+  if (is_frozen()) return false;
+  if (access == MapAccess::kCreator) return (spec_.map_flags & BPF_F_RDONLY) == 0;
+  return access != MapAccess::kRead;
+}
+
+int Map::freeze(MapAccess access) noexcept {
+  if (!may_write(access)) return -EPERM;
+  if (writers_.load(std::memory_order_seq_cst) != 0) return -EBUSY;
+  // As in the kernel, a write that began between the line above and the next still lands.
+  return is_frozen_.exchange(true, std::memory_order_seq_cst) ? -EBUSY : 0;
+}
+
+int Map::user_lookup(const void* key, std::span<std::uint8_t> out, std::uint64_t flags,
+                     MapAccess access) noexcept {
+  if ((flags & ~std::uint64_t{BPF_F_LOCK}) != 0) return -EINVAL;
+  if (!may_read(access)) return -EPERM;
+  if ((flags & BPF_F_LOCK) != 0) return -EINVAL;  // no value has a spin lock yet
+  return copy_value(key, out, flags);
+}
+
+int Map::user_update(const void* key, std::span<const std::uint8_t> value, std::uint64_t flags,
+                     MapAccess access) noexcept {
+  const WriteScope scope(writers_);
+  if (!may_write(access)) return -EPERM;
+  if ((flags & BPF_F_LOCK) != 0) return -EINVAL;
+  return update_from_user(key, value, flags);
+}
+
+int Map::user_erase(const void* key, MapAccess access) noexcept {
+  const WriteScope scope(writers_);
+  if (!may_write(access)) return -EPERM;
+  return erase_from_user(key);
+}
+
+int Map::user_next_key(const void* key, void* next, MapAccess access) noexcept {
+  if (!may_read(access)) return -EPERM;
+  return next_key(key, next);
+}
+
+int Map::user_lookup_and_erase(const void* key, std::span<std::uint8_t> out, std::uint64_t flags,
+                               MapAccess access) noexcept {
+  if ((flags & ~std::uint64_t{BPF_F_LOCK}) != 0) return -EINVAL;
+  const WriteScope scope(writers_);
+  if (!may_read(access)) return -EPERM;
+  if (!may_write(access)) return -EPERM;
+  if ((flags & BPF_F_LOCK) != 0) return -EINVAL;
+  return lookup_and_erase_from_user(key, out, flags);
+}
+
+int Map::push(const void*, std::uint64_t) noexcept { return -EOPNOTSUPP; }
+int Map::pop(void*) noexcept { return -EOPNOTSUPP; }
+int Map::peek(void*) noexcept { return -EOPNOTSUPP; }
+bool Map::find_redirect_target(std::uint64_t, RedirectTarget&) noexcept { return false; }
+bool Map::next_redirect_target(std::uint64_t&, RedirectTarget&) noexcept { return false; }
+const ProgramEntry* Map::find_program(std::uint32_t) noexcept { return nullptr; }
+void* Map::direct_value(std::uint32_t) noexcept { return nullptr; }
+bool Map::accept_program(const ProgramEntry&) noexcept { return true; }
+
+int Map::update_from_user(const void* key, std::span<const std::uint8_t> value,
+                          std::uint64_t flags) noexcept {
+  return update(key, value.data(), flags, 0);
+}
+
+int Map::lookup_and_erase_from_user(const void*, std::span<std::uint8_t>, std::uint64_t) noexcept {
+  return -kErrnoNotSupp;
+}
+
+}  // namespace lmn

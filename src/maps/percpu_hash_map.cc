@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// PERCPU_HASH. Tested by maps_test.cc and tests/contract/maps_contract_test.cc.
+// Source: Linux 6.18, kernel/bpf/hashtab.c.
+#include "maps/percpu_hash_map.h"
+
+#include "maps/map_checks.h"
+#include "maps/percpu_array_map.h"
+
+namespace lmn {
+
+Result<std::unique_ptr<Map>> create_percpu_hash_map(const MapSpec& spec, const MapOptions& options,
+                                                    MapHost&) {
+  return PercpuHashMap::create(spec, options);
+}
+
+Result<std::unique_ptr<Map>> PercpuHashMap::create(const MapSpec& spec, const MapOptions& options) {
+  LMN_CHECK_OK(check_hash_spec(spec));
+  const auto block_bytes = percpu_block_bytes(spec.max_entries, spec.value_size);
+  const auto size_bytes = block_bytes ? map_bytes(options.cpu_count, *block_bytes) : std::nullopt;
+  if (!size_bytes) return map_error(spec, ENOMEM, "its size is no 64-bit number");
+  auto values = MapMemory::create(*size_bytes);
+  if (!values) return make_error(std::move(values.error()).with_context(spec.name));
+  auto table = HashTable::create({.key_size = spec.key_size,
+                                  .max_entries = spec.max_entries,
+                                  .seed = hash_seed_of(spec, options)});
+  if (!table) return make_error(std::move(table.error()).with_context(spec.name));
+  return std::unique_ptr<Map>(
+      new PercpuHashMap(spec, options, std::move(*table), std::move(*values)));
+}
+
+PercpuHashMap::PercpuHashMap(const MapSpec& spec, const MapOptions& options, HashTable table,
+                             MapMemory values)
+    : KeyedMap(spec, options, std::move(table)),
+      values_(std::move(values)),
+      stride_(static_cast<std::size_t>(round_up_to_8(spec.value_size))),
+      block_bytes_(values_.size() / options.cpu_count) {}
+
+void* PercpuHashMap::lookup(const void* key, std::uint32_t cpu) noexcept {
+  const SpinGuard guard(lock_);
+  const std::uint32_t element = table_.find(key, table_.hash_of(key));
+  return element == HashTable::kNone ? nullptr : value_at(element, cpu);
+}
+
+int PercpuHashMap::find_or_make(const void* key, std::uint64_t flags, std::uint32_t& element,
+                                bool& is_new) noexcept {
+  if (flags > BPF_EXIST) return -EINVAL;
+  const std::uint32_t hash = table_.hash_of(key);
+  element = table_.find(key, hash);
+  is_new = element == HashTable::kNone;
+  const int error = check_presence(!is_new, flags);
+  if (error != 0 || !is_new) return error;
+  element = table_.take();
+  if (element == HashTable::kNone) return -E2BIG;
+  table_.link(element, key, hash);
+  return 0;
+}
+
+int PercpuHashMap::update(const void* key, const void* value, std::uint64_t flags,
+                          std::uint32_t cpu) noexcept {
+  const SpinGuard guard(lock_);
+  std::uint32_t element = HashTable::kNone;
+  bool is_new = false;
+  const int error = find_or_make(key, flags, element, is_new);
+  if (error != 0) return error;
+  // A used-again element must not show another key's values (CVE-2021-4135's pattern).
+  for (std::uint32_t other = 0; is_new && other < cpu_count(); ++other) {
+    zero_value(value_at(element, other), stride_);
+  }
+  store_value(value_at(element, cpu), value, spec().value_size);
+  return 0;
+}
+
+int PercpuHashMap::update_from_user(const void* key, std::span<const std::uint8_t> value,
+                                    std::uint64_t flags) noexcept {
+  const SpinGuard guard(lock_);
+  std::uint32_t element = HashTable::kNone;
+  bool is_new = false;
+  const int error = find_or_make(key, flags, element, is_new);
+  if (error != 0) return error;
+  for (std::uint32_t cpu = 0; cpu < cpu_count(); ++cpu) {
+    store_value(value_at(element, cpu), value.data() + cpu * stride_, stride_);
+  }
+  return 0;
+}
+
+void PercpuHashMap::copy_all(std::uint32_t element, std::span<std::uint8_t> out) const noexcept {
+  for (std::uint32_t cpu = 0; cpu < cpu_count(); ++cpu) {
+    load_value(out.data() + cpu * stride_, value_at(element, cpu), stride_);
+  }
+}
+
+int PercpuHashMap::copy_value(const void* key, std::span<std::uint8_t> out,
+                              std::uint64_t) noexcept {
+  const SpinGuard guard(lock_);
+  const std::uint32_t element = table_.find(key, table_.hash_of(key));
+  if (element == HashTable::kNone) return -ENOENT;
+  copy_all(element, out);
+  return 0;
+}
+
+int PercpuHashMap::lookup_and_erase_from_user(const void* key, std::span<std::uint8_t> out,
+                                              std::uint64_t) noexcept {
+  const SpinGuard guard(lock_);
+  const std::uint32_t element = table_.find(key, table_.hash_of(key));
+  if (element == HashTable::kNone) return -ENOENT;
+  copy_all(element, out);
+  remove(element);
+  return 0;
+}
+
+}  // namespace lmn
