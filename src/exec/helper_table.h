@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// HelperTable: how the execution engines find the body of a helper. The promises and demands of a
+// call are in Environment::helpers; what is behind it is asked here, so that exec does not depend
+// on the helpers module (its sibling) and a test can put its own functions in.
+#pragma once
+
+#include <cstdint>
+
+#include "packet/run_context.h"
+
+namespace lmn {
+
+struct HelperTable {
+  // The body of helper `id`, or null. helpers/helpers.h: helper_function.
+  HelperFn (*find_body)(std::uint32_t id) noexcept = nullptr;
+};
+
+}  // namespace lmn

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Frames in and out. Tested by exec_test.cc; tail calls also by tests/differential/.
+#include "exec/interp/call.h"
+
+#include <linux/bpf.h>
+
+#include <algorithm>
+
+#include "exec/interp/helper_call.h"
+#include "exec/interp/memory_access.h"
+#include "maps/map.h"
+
+namespace lmn::interp {
+namespace {
+
+// The current frame as the code of `image` finds it when it is entered.
+void open_frame(Machine& machine, const ProgramImage& image) {
+  Frame& frame = *machine.frame;
+  machine.image = &image;
+  frame.image = &image;
+  frame.serial = ++machine.last_serial;
+  frame.may_goto_left = machine.limits->may_goto_max;
+  clear_frame(frame);
+  const auto base = reinterpret_cast<std::uintptr_t>(frame.stack.data());
+  machine.value[kFramePointer] = base + limits::kStackBytes;
+  machine.shadow[kFramePointer] = Shadow::stack(base, frame.serial);
+}
+
+// One frame deeper, running code of the current image; false when there are 8 already.
+bool push_frame(Machine& machine, const Step* return_to) {
+  if (machine.depth + 1 >= limits::kCallFramesMax) return false;
+  Frame& frame = machine.frames[++machine.depth];
+  machine.frame = &frame;
+  frame.return_to = return_to;
+  std::copy_n(machine.value.begin() + kFirstSaved, kSavedCount, frame.saved_values.begin());
+  std::copy_n(machine.shadow.begin() + kFirstSaved, kSavedCount, frame.saved_shadows.begin());
+  open_frame(machine, *machine.image);
+  machine.shadow[0] = Shadow::uninit();
+  machine.set_uninit(kFirstSaved, kFramePointer - 1);
+  return true;
+}
+
+void pop_frame(Machine& machine) {
+  Frame& frame = *machine.frame;
+  frame.serial = 0;
+  std::copy_n(frame.saved_values.begin(), kSavedCount, machine.value.begin() + kFirstSaved);
+  std::copy_n(frame.saved_shadows.begin(), kSavedCount, machine.shadow.begin() + kFirstSaved);
+  machine.frame = &machine.frames[--machine.depth];
+  machine.image = machine.frame->image;
+  const auto base = reinterpret_cast<std::uintptr_t>(machine.frame->stack.data());
+  machine.value[kFramePointer] = base + limits::kStackBytes;
+  machine.shadow[kFramePointer] = Shadow::stack(base, machine.frame->serial);
+  machine.set_uninit(1, 5);
+}
+
+void set_context_argument(Machine& machine) {
+  const auto address = reinterpret_cast<std::uintptr_t>(machine.context->buff);
+  machine.value[1] = address;
+  machine.shadow[1] = Shadow::context(address);
+}
+
+}  // namespace
+
+const Step* start(Machine& machine, const ProgramImage& image, XdpBuff& buff) {
+  machine.context->buff = &buff;
+  machine.depth = 0;
+  machine.frame = &machine.frames[0];
+  machine.frame->return_to = nullptr;
+  machine.tail_call_count = 0;
+  machine.reference_count = 0;
+  machine.last_serial = 0;  // no shadow outlives a run
+  machine.insns_left = machine.limits->insns_max;
+  machine.is_trapped = false;
+  open_frame(machine, image);
+  machine.set_uninit(0, kFramePointer - 1);
+  set_context_argument(machine);
+  return image.step_at(0);
+}
+
+const Step* call_function(Machine& machine, const Step* step) {
+  const Step* callee = machine.image->step_at(step->index);
+  if (push_frame(machine, step + 1)) return callee;
+  return machine.fail_at_limit(step, TrapReason::kCallDepth, limits::kCallFramesMax);
+}
+
+const Step* exit_function(Machine& machine, const Step* step) {
+  const Step* return_to = machine.frame->return_to;
+  if (return_to != nullptr) {
+    // A function without a result may leave r0 undefined: the caller then may not read it.
+    pop_frame(machine);
+    return return_to;
+  }
+  if (!machine.shadow[0].is_initialised()) return machine.fail(step, TrapReason::kUninitReturn, 0);
+  if (machine.depth == 0 && machine.reference_count > 0) {
+    return machine.fail_at_limit(step, TrapReason::kUnreleased, machine.reference_count);
+  }
+  if (machine.depth > 0) pop_frame(machine);
+  return nullptr;
+}
+
+const Step* tail_call(Machine& machine, const Step* step) {
+  auto& map = *reinterpret_cast<Map*>(machine.value[2]);
+  if (map.spec().type != BPF_MAP_TYPE_PROG_ARRAY)
+    return machine.fail(step, TrapReason::kMapForHelper, 2);
+  const auto index = static_cast<std::uint32_t>(machine.value[3]);
+  machine.set_uninit(0, 5);
+  const Step* not_taken = step + 1;
+  if (index >= map.spec().max_entries) return not_taken;
+  if (machine.tail_call_count >= limits::kTailCallsMax) return not_taken;
+  const ProgramEntry* entry = map.find_program(index);
+  if (entry == nullptr || entry->interpreter_image == nullptr) return not_taken;
+  if (machine.reference_count > 0) {
+    return machine.fail_at_limit(step, TrapReason::kUnreleased, machine.reference_count);
+  }
+  ++machine.tail_call_count;
+  const auto& image = *static_cast<const ProgramImage*>(entry->interpreter_image);
+  open_frame(machine, image);
+  machine.set_uninit(kFirstSaved, kFramePointer - 1);
+  set_context_argument(machine);
+  return image.step_at(0);
+}
+
+const Step* may_goto(Machine& machine, const Step* step) {
+  if (machine.frame->may_goto_left == 0) return machine.image->step_at(step->index);
+  --machine.frame->may_goto_left;
+  return step + 1;
+}
+
+std::uint64_t call_back(void* engine_state, std::uint64_t function,
+                        std::span<const std::uint64_t> args) noexcept {
+  constexpr std::uint64_t kStop = 1;
+  Machine& machine = *static_cast<Machine*>(engine_state);
+  if (machine.is_trapped) return kStop;
+  const Step* callee = machine.image->find_step(function);
+  const Step* call_site = machine.call_site;
+  PendingHelper* pending = machine.pending;
+  if (callee == nullptr) {
+    machine.fail(call_site, TrapReason::kArgument);
+    return kStop;
+  }
+  if (!push_frame(machine, nullptr)) {
+    machine.fail_at_limit(call_site, TrapReason::kCallDepth, limits::kCallFramesMax);
+    return kStop;
+  }
+  set_callback_arguments(machine, *pending, args);
+  execute(machine, callee);
+  machine.call_site = call_site;
+  machine.pending = pending;
+  return machine.is_trapped ? kStop : machine.value[0];
+}
+
+}  // namespace lmn::interp

@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One function per kind of argument and of result, in the order of HelperProto. Tested by
+// exec_test.cc.
+#include "exec/interp/helper_call.h"
+
+#include <linux/bpf.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "exec/interp/call.h"
+#include "exec/interp/memory_access.h"
+#include "maps/map.h"
+
+namespace lmn::interp {
+namespace {
+
+// The largest size a helper may be given (Linux: BPF_MAX_VAR_SIZ).
+constexpr std::uint64_t kSizeMax = 1u << 29;
+// sizeof(struct bpf_spin_lock) and of bpf_timer, linux/bpf.h.
+constexpr std::uint64_t kSpinLockBytes = 4;
+constexpr std::uint64_t kTimerBytes = 16;
+
+// One call being prepared.
+struct Call {
+  Machine& machine;
+  const Step* step;
+  const HelperProto& proto;
+  PendingHelper pending;
+  std::uint64_t alloc_size_bytes = 0;  // of a kConstAllocSizeOrZero argument
+  std::uint16_t released = kNoReference;
+};
+
+bool fail(Call& call, TrapReason reason, std::uint8_t reg) {
+  call.machine.fail(call.step, reason, reg);
+  call.machine.trap.helper_id = call.proto.id;
+  return false;
+}
+
+const Shadow& shadow_of(const Call& call, std::uint8_t reg) { return call.machine.shadow[reg]; }
+std::uint64_t value_of(const Call& call, std::uint8_t reg) { return call.machine.value[reg]; }
+
+bool is_null(const Call& call, std::uint8_t reg) {
+  return shadow_of(call, reg).is_scalar() && value_of(call, reg) == 0;
+}
+
+// The kernel refuses to change a map that programs may only read, before it looks at the arguments
+// (Linux 6.18, record_func_map).
+bool changes_map(std::uint32_t helper_id) {
+  return helper_id == BPF_FUNC_map_update_elem || helper_id == BPF_FUNC_map_delete_elem ||
+         helper_id == BPF_FUNC_map_push_elem || helper_id == BPF_FUNC_map_pop_elem;
+}
+
+bool check_map(Call& call, std::uint8_t reg) {
+  const Shadow& shadow = shadow_of(call, reg);
+  if (shadow.kind != ValueKind::kMap) return fail(call, TrapReason::kArgument, reg);
+  if (shadow.object != value_of(call, reg)) return fail(call, TrapReason::kArgumentModified, reg);
+  call.pending.map = reinterpret_cast<Map*>(shadow.object);
+  const MapSpec& spec = call.pending.map->spec();
+  const MapTypeInfo* type = call.machine.image->environment().find_map_type(spec.type);
+  const bool no_lookup = type != nullptr && (type->flags & kMapNoProgramLookup) != 0;
+  if (no_lookup && call.proto.ret == RetKind::kPtrToMapValue)
+    return fail(call, TrapReason::kMapForHelper, reg);
+  if ((spec.map_flags & BPF_F_RDONLY_PROG) != 0 && changes_map(call.proto.id)) {
+    return fail(call, TrapReason::kReadOnly, reg);
+  }
+  return true;
+}
+
+// Memory of `size_bytes` behind `reg`, as the flags of its argument use it.
+bool check_memory(Call& call, std::uint8_t reg, const HelperArg& arg, std::uint64_t size_bytes) {
+  const ValueKind kind = shadow_of(call, reg).kind;
+  const bool is_packet = kind == ValueKind::kPacket || kind == ValueKind::kPacketMeta;
+  if (is_packet && (call.proto.flags & kHelperPktAccess) == 0)
+    return fail(call, TrapReason::kArgument, reg);
+  RegionUse use;
+  use.size_bytes = size_bytes;
+  use.is_output = (arg.flags & kArgUninit) != 0;
+  use.is_written = use.is_output || (arg.flags & kArgWrite) != 0;
+  if (check_region(call.machine, call.step, reg, use).host != nullptr) return true;
+  call.machine.trap.helper_id = call.proto.id;
+  return false;
+}
+
+bool is_size(ArgKind kind) {
+  return kind == ArgKind::kConstSize || kind == ArgKind::kConstSizeOrZero;
+}
+
+// A memory argument whose size is the next argument, or fixed.
+bool check_sized_memory(Call& call, std::uint8_t reg, const HelperArg& arg) {
+  if ((arg.flags & kArgFixedSize) != 0) return check_memory(call, reg, arg, arg.fixed_size);
+  const HelperArg& next = call.proto.args[reg];  // r1 is args[0]
+  if (!is_size(next.kind)) return fail(call, TrapReason::kArgument, reg);
+  const auto size_reg = static_cast<std::uint8_t>(reg + 1);
+  if (!shadow_of(call, size_reg).is_initialised())
+    return fail(call, TrapReason::kUninitRegister, size_reg);
+  if (!shadow_of(call, size_reg).is_scalar()) return fail(call, TrapReason::kArgument, size_reg);
+  const std::uint64_t size_bytes = value_of(call, size_reg);
+  if (size_bytes == 0 && next.kind == ArgKind::kConstSize)
+    return fail(call, TrapReason::kArgumentSize, size_reg);
+  if (size_bytes > kSizeMax) return fail(call, TrapReason::kArgumentSize, size_reg);
+  if (size_bytes == 0 && is_null(call, reg)) return true;
+  return check_memory(call, reg, arg, size_bytes);
+}
+
+bool check_size(Call& call, std::uint8_t reg) {
+  if (!shadow_of(call, reg).is_scalar()) return fail(call, TrapReason::kArgument, reg);
+  // The memory before it was judged with it, unless it was null: then there is nothing of any size.
+  const auto memory_reg = static_cast<std::uint8_t>(reg - 1);
+  if (is_null(call, memory_reg) && value_of(call, reg) != 0)
+    return fail(call, TrapReason::kArgumentSize, reg);
+  return true;
+}
+
+bool check_context(Call& call, std::uint8_t reg) {
+  const Shadow& shadow = shadow_of(call, reg);
+  if (shadow.kind != ValueKind::kContext) return fail(call, TrapReason::kArgument, reg);
+  if (shadow.object != value_of(call, reg)) return fail(call, TrapReason::kArgumentModified, reg);
+  return true;
+}
+
+bool check_map_field(Call& call, std::uint8_t reg, std::uint64_t size_bytes) {
+  if (shadow_of(call, reg).kind != ValueKind::kMapValue)
+    return fail(call, TrapReason::kArgument, reg);
+  return check_memory(call, reg, {ArgKind::kPtrToMem, kArgWrite, 0}, size_bytes);
+}
+
+bool check_owned_memory(Call& call, std::uint8_t reg, const HelperArg& arg) {
+  const Shadow& shadow = shadow_of(call, reg);
+  if (shadow.kind != ValueKind::kMemory) return fail(call, TrapReason::kArgument, reg);
+  if (shadow.object != value_of(call, reg)) return fail(call, TrapReason::kArgumentModified, reg);
+  if (!check_memory(call, reg, {ArgKind::kPtrToMem, 0, 0}, shadow.detail)) return false;
+  if ((arg.flags & kArgRelease) != 0) call.released = shadow.reference;
+  return true;
+}
+
+// A zero-terminated string in memory that programs cannot change.
+bool check_constant_string(Call& call, std::uint8_t reg) {
+  const Shadow& shadow = shadow_of(call, reg);
+  if (shadow.kind != ValueKind::kMapValue || (shadow.rights & kMayWrite) != 0) {
+    return fail(call, TrapReason::kArgument, reg);
+  }
+  const std::uint64_t end = shadow.object + shadow.detail;
+  const std::uint64_t at = value_of(call, reg);
+  if (at < shadow.object || at >= end) return fail(call, TrapReason::kOutOfBounds, reg);
+  if (std::memchr(reinterpret_cast<const void*>(at), 0, end - at) == nullptr) {
+    return fail(call, TrapReason::kArgument, reg);
+  }
+  return true;
+}
+
+bool check_kind(Call& call, std::uint8_t reg, ValueKind kind) {
+  return shadow_of(call, reg).kind == kind || fail(call, TrapReason::kArgument, reg);
+}
+
+bool check_argument(Call& call, std::uint8_t reg) {
+  const HelperArg& arg = call.proto.args[reg - 1u];
+  if (arg.kind == ArgKind::kNone) return true;
+  if (!shadow_of(call, reg).is_initialised()) return fail(call, TrapReason::kUninitRegister, reg);
+  if ((arg.flags & kArgMaybeNull) != 0 && is_null(call, reg)) return true;
+  switch (arg.kind) {
+    case ArgKind::kConstMapPtr:
+      return check_map(call, reg);
+    case ArgKind::kPtrToMapKey:
+      return check_memory(call, reg, arg, call.pending.map->spec().key_size);
+    case ArgKind::kPtrToMapValue:
+      return check_memory(call, reg, arg, call.pending.map->spec().value_size);
+    case ArgKind::kPtrToMem:
+      return check_sized_memory(call, reg, arg);
+    case ArgKind::kConstSize:
+    case ArgKind::kConstSizeOrZero:
+      return check_size(call, reg);
+    case ArgKind::kConstAllocSizeOrZero:
+      call.alloc_size_bytes = value_of(call, reg);
+      if (call.alloc_size_bytes > kSizeMax) return fail(call, TrapReason::kArgumentSize, reg);
+      return check_kind(call, reg, ValueKind::kScalar);
+    case ArgKind::kPtrToCtx:
+      return check_context(call, reg);
+    case ArgKind::kPtrToSpinLock:
+      return check_map_field(call, reg, kSpinLockBytes);
+    case ArgKind::kPtrToTimer:
+      return check_map_field(call, reg, kTimerBytes);
+    case ArgKind::kPtrToRingbufMem:
+      return check_owned_memory(call, reg, arg);
+    case ArgKind::kPtrToFunc:
+      return check_kind(call, reg, ValueKind::kFunction);
+    case ArgKind::kPtrToStack:
+      return check_kind(call, reg, ValueKind::kStack);
+    case ArgKind::kPtrToConstStr:
+      return check_constant_string(call, reg);
+    case ArgKind::kNone:
+    case ArgKind::kAnything:
+      return true;
+    case ArgKind::kPtrToDynptr:
+    case ArgKind::kPtrToSocket:
+    case ArgKind::kPtrToSockCommon:
+    case ArgKind::kPtrToBtfId:
+    case ArgKind::kPtrToPercpuBtfId:
+    case ArgKind::kKptrXchgDest:
+      return fail(call, TrapReason::kArgument, reg);  // refused when the image was built
+  }
+  return fail(call, TrapReason::kArgument, reg);
+}
+
+void release(Machine& machine, std::uint16_t number) {
+  auto* end = machine.references.data() + machine.reference_count;
+  machine.reference_count = static_cast<std::uint16_t>(
+      std::remove_if(machine.references.data(), end,
+                     [number](const Reference& held) { return held.number == number; }) -
+      machine.references.data());
+}
+
+// A new reference, or kNoReference when the table is full.
+std::uint16_t acquire(Machine& machine, std::uint32_t helper_id) {
+  if (machine.reference_count == kReferencesMax) return kNoReference;
+  if (++machine.last_reference == kNoReference) machine.last_reference = 0;
+  machine.references[machine.reference_count++] = {machine.last_reference, helper_id};
+  return machine.last_reference;
+}
+
+// r0 as the prototype says. False: trapped.
+bool set_result(Call& call, std::uint64_t result) {
+  Machine& machine = call.machine;
+  machine.value[0] = result;
+  machine.shadow[0] = Shadow::scalar();
+  switch (call.proto.ret) {
+    case RetKind::kVoid:
+      machine.shadow[0] = Shadow::uninit();
+      return true;
+    case RetKind::kPtrToMapValue: {
+      if (result == 0) return true;
+      const Map& map = *call.pending.map;
+      const Environment& environment = machine.image->environment();
+      const MapTypeInfo* type = environment.find_map_type(map.spec().type);
+      const bool is_map = type != nullptr && (type->flags & kMapHoldsMaps) != 0;
+      machine.shadow[0] = is_map ? Shadow::map(result)
+                                 : Shadow::map_value(result, map.spec().value_size,
+                                                     program_rights(map, environment));
+      return true;
+    }
+    case RetKind::kPtrToMem: {
+      if (result == 0) return true;
+      std::uint16_t reference = kNoReference;
+      if ((call.proto.ret_flags & kArgAcquire) != 0) {
+        reference = acquire(machine, call.proto.id);
+        if (reference == kNoReference) {
+          machine.fail_at_limit(call.step, TrapReason::kTooManyReferences, kReferencesMax);
+          return false;
+        }
+      }
+      machine.shadow[0] = Shadow::memory(result, static_cast<std::uint32_t>(call.alloc_size_bytes),
+                                         kMayRead | kMayWrite, reference);
+      return true;
+    }
+    case RetKind::kInteger:
+    case RetKind::kPtrToDynptrMem:
+    case RetKind::kPtrToSocket:
+    case RetKind::kPtrToSockCommon:
+    case RetKind::kPtrToTcpSock:
+    case RetKind::kPtrToBtfId:
+    case RetKind::kPtrToPercpuObject:
+      return true;  // the pointers were refused when the image was built
+  }
+  return true;
+}
+
+// What a helper hands to its callback, argument by argument.
+enum class CallbackArg : std::uint8_t { kNone, kNumber, kMap, kMapKey, kMapValue, kUserContext };
+
+struct CallbackShape {
+  std::uint32_t helper_id;
+  std::uint8_t context_arg;  // which argument of the helper is the callback's kUserContext, 0-based
+  std::array<CallbackArg, 5> args;
+};
+
+// Linux 6.18, kernel/bpf/verifier.c, set_*_callback_state.
+constexpr CallbackShape kCallbackShapes[] = {
+    {BPF_FUNC_for_each_map_elem,
+     2,
+     {CallbackArg::kMap, CallbackArg::kMapKey, CallbackArg::kMapValue, CallbackArg::kUserContext,
+      CallbackArg::kNone}},
+    {BPF_FUNC_loop,
+     2,
+     {CallbackArg::kNumber, CallbackArg::kUserContext, CallbackArg::kNone, CallbackArg::kNone,
+      CallbackArg::kNone}},
+};
+
+Shadow callback_shadow(const Machine& machine, const PendingHelper& helper,
+                       const CallbackShape& shape, CallbackArg arg, std::uint64_t value) {
+  switch (arg) {
+    case CallbackArg::kNone:
+      return Shadow::uninit();
+    case CallbackArg::kNumber:
+      return Shadow::scalar();
+    case CallbackArg::kMap:
+      return Shadow::map(value);
+    case CallbackArg::kMapKey:
+      return Shadow::memory(value, helper.map->spec().key_size, kMayRead, kNoReference);
+    case CallbackArg::kMapValue:
+      return Shadow::map_value(value, helper.map->spec().value_size,
+                               program_rights(*helper.map, machine.image->environment()));
+    case CallbackArg::kUserContext:
+      return helper.shadows[shape.context_arg];
+  }
+  return Shadow::uninit();
+}
+
+}  // namespace
+
+void set_callback_arguments(Machine& machine, const PendingHelper& helper,
+                            std::span<const std::uint64_t> args) {
+  machine.set_uninit(1, 5);
+  const auto* shape =
+      std::ranges::find(kCallbackShapes, helper.proto->id, &CallbackShape::helper_id);
+  if (shape == std::end(kCallbackShapes)) return;
+  const std::size_t count = std::min(args.size(), shape->args.size());
+  for (std::size_t i = 0; i < count; ++i) {
+    machine.value[i + 1] = args[i];
+    machine.shadow[i + 1] = callback_shadow(machine, helper, *shape, shape->args[i], args[i]);
+  }
+}
+
+const Step* call_helper(Machine& machine, const Step* step) {
+  const HelperCall& helper = machine.image->helper(step->index);
+  const HelperProto& proto = *helper.proto;
+  Call call{machine, step, proto, {}};
+  call.pending.proto = &proto;
+  call.pending.map = nullptr;
+  for (std::uint8_t reg = 1; reg <= 5; ++reg) {
+    if (!check_argument(call, reg)) return nullptr;
+  }
+  if (helper.body == nullptr) return tail_call(machine, step);
+
+  std::copy_n(machine.value.begin() + 1, 5, call.pending.values.begin());
+  std::copy_n(machine.shadow.begin() + 1, 5, call.pending.shadows.begin());
+  PendingHelper* outer = machine.pending;
+  machine.pending = &call.pending;
+  machine.call_site = step;
+  const auto& args = call.pending.values;
+  const std::uint64_t result =
+      helper.body(args[0], args[1], args[2], args[3], args[4], machine.context);
+  machine.pending = outer;
+  if (machine.is_trapped) return nullptr;
+
+  if ((proto.flags & kHelperChangesPacket) != 0) ++machine.context->packet_generation;
+  if (call.released != kNoReference) release(machine, call.released);
+  machine.set_uninit(1, 5);
+  return set_result(call, result) ? step + 1 : nullptr;
+}
+
+}  // namespace lmn::interp

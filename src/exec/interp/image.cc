@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Preparing a program for the interpreter, slot by slot. The structural pass has judged the
+// program; here every reference is nevertheless looked at once more, because the interpreter
+// follows targets and indices without asking again. Tested by exec_test.cc.
+#include "exec/interp/image.h"
+
+#include <fmt/format.h>
+#include <linux/bpf.h>
+
+#include <bit>
+
+#include "exec/helper_table.h"
+#include "insn/insn_table.h"
+#include "maps/map.h"
+
+namespace lmn::interp {
+namespace {
+
+std::unexpected<Error> insn_error(ErrorCode code, std::uint32_t slot, const std::string& text) {
+  return make_error(code, fmt::format("insn {}: {}", slot, text));
+}
+
+bool is_argument_supported(ArgKind kind) {
+  switch (kind) {
+    case ArgKind::kNone:
+    case ArgKind::kAnything:
+    case ArgKind::kConstMapPtr:
+    case ArgKind::kPtrToMapKey:
+    case ArgKind::kPtrToMapValue:
+    case ArgKind::kPtrToMem:
+    case ArgKind::kConstSize:
+    case ArgKind::kConstSizeOrZero:
+    case ArgKind::kConstAllocSizeOrZero:
+    case ArgKind::kPtrToCtx:
+    case ArgKind::kPtrToSpinLock:
+    case ArgKind::kPtrToTimer:
+    case ArgKind::kPtrToRingbufMem:
+    case ArgKind::kPtrToFunc:
+    case ArgKind::kPtrToStack:
+    case ArgKind::kPtrToConstStr:
+      return true;
+    case ArgKind::kPtrToDynptr:
+    case ArgKind::kPtrToSocket:
+    case ArgKind::kPtrToSockCommon:
+    case ArgKind::kPtrToBtfId:
+    case ArgKind::kPtrToPercpuBtfId:
+    case ArgKind::kKptrXchgDest:
+      return false;
+  }
+  return false;
+}
+
+bool is_result_supported(RetKind kind) {
+  return kind == RetKind::kInteger || kind == RetKind::kVoid || kind == RetKind::kPtrToMapValue ||
+         kind == RetKind::kPtrToMem;
+}
+
+bool is_proto_supported(const HelperProto& proto) {
+  for (const HelperArg& arg : proto.args) {
+    if (!is_argument_supported(arg.kind)) return false;
+  }
+  return is_result_supported(proto.ret);
+}
+
+}  // namespace
+
+std::uint8_t program_rights(const Map& map, const Environment& environment) {
+  std::uint8_t rights = kMayRead | kMayWrite;
+  const std::uint32_t flags = map.spec().map_flags;
+  if ((flags & BPF_F_RDONLY_PROG) != 0) rights &= static_cast<std::uint8_t>(~kMayWrite);
+  if ((flags & BPF_F_WRONLY_PROG) != 0) rights &= static_cast<std::uint8_t>(~kMayRead);
+  const MapTypeInfo* type = environment.find_map_type(map.spec().type);
+  if (type != nullptr && (type->flags & kMapProgramReadOnly) != 0) {
+    rights &= static_cast<std::uint8_t>(~kMayWrite);
+  }
+  return rights;
+}
+
+Result<ProgramImage> ProgramImage::build(const ProgramSpec& program, const Environment& environment,
+                                         std::span<Map* const> maps, const HelperTable& helpers) {
+  ProgramImage image(program, environment);
+  image.steps_.resize(program.insns.size() + 1);  // the last one stays kLddwHigh, which traps
+  for (std::uint32_t slot = 0; slot < program.insns.size(); ++slot) {
+    LMN_CHECK_OK(image.add_slot(slot, maps, helpers));
+  }
+  // Only now do the steps stay where they are: a function's value is the address of its first step.
+  for (Constant& constant : image.constants_) {
+    if (constant.shadow.kind != ValueKind::kFunction) continue;
+    constant.value =
+        reinterpret_cast<std::uintptr_t>(image.step_at(static_cast<std::uint32_t>(constant.value)));
+    constant.shadow = Shadow::function(constant.value);
+  }
+  image.fill_context_loads();
+  return image;
+}
+
+Result<void> ProgramImage::add_slot(std::uint32_t slot, std::span<Map* const> maps,
+                                    const HelperTable& helpers) {
+  const Insn& insn = program_->insns[slot];
+  Step& step = steps_[slot];
+  step = {insn.op, insn.dst, insn.src, insn.off, 0, insn.imm};
+  switch (op_class(insn.op)) {
+    case OpClass::kAlu:
+    case OpClass::kByteSwap:
+    case OpClass::kLoad:
+    case OpClass::kStore:
+    case OpClass::kAtomic:
+    case OpClass::kExit:
+      return {};
+    case OpClass::kJump:
+    case OpClass::kBranch: {
+      const bool is_long = op_info(insn.op).imm.use == FieldUse::kJump;
+      LMN_TRY(step.index, target(slot, is_long ? insn.imm : insn.off));
+      return {};
+    }
+    case OpClass::kCall:
+      return add_call(slot, helpers, step);
+    case OpClass::kWide:
+      return insn.op == Op::kLddw ? add_lddw(slot, maps, step) : Result<void>{};
+    case OpClass::kAddrSpaceCast:
+      return insn_error(ErrorCode::kNotSupported, slot, "arena pointers (addr_space_cast)");
+    case OpClass::kLegacy:
+      return insn_error(ErrorCode::kNotSupported, slot,
+                        "packet access of classic BPF: Linux refuses it in XDP programs");
+  }
+  return insn_error(ErrorCode::kInternal, slot, "operation of no class");
+}
+
+Result<std::uint32_t> ProgramImage::target(std::uint32_t slot, std::int64_t distance) const {
+  const auto to = next_slot_plus({slot}, distance);
+  if (!to || to->value >= program_->insns.size()) {
+    return insn_error(ErrorCode::kInvalidArgument, slot,
+                      fmt::format("jump by {} leaves the program", distance));
+  }
+  return to->value;
+}
+
+Result<void> ProgramImage::add_lddw(std::uint32_t slot, std::span<Map* const> maps, Step& step) {
+  step.index = static_cast<std::uint32_t>(constants_.size());
+  const auto low = static_cast<std::uint32_t>(step.imm);
+  const auto high = static_cast<std::uint32_t>(static_cast<std::uint64_t>(step.imm) >> 32);
+  Constant constant;
+  switch (step.src) {
+    case 0:
+      constant.value = static_cast<std::uint64_t>(step.imm);
+      break;
+    case BPF_PSEUDO_MAP_IDX:
+    case BPF_PSEUDO_MAP_IDX_VALUE: {
+      if (low >= maps.size() || maps[low] == nullptr) {
+        return insn_error(
+            ErrorCode::kInvalidArgument, slot,
+            fmt::format("map {} of a program that was given {} maps", low, maps.size()));
+      }
+      Map& map = *maps[low];
+      if (step.src == BPF_PSEUDO_MAP_IDX) {
+        constant.value = reinterpret_cast<std::uintptr_t>(&map);
+        constant.shadow = Shadow::map(constant.value);
+        break;
+      }
+      const void* base = map.direct_value(0);
+      if (base == nullptr || map.direct_value(high) == nullptr) {
+        return make_errno_error(
+            ErrorCode::kInvalidArgument, EINVAL,
+            fmt::format("insn {}: map '{}' of {} bytes has no address for byte {}", slot,
+                        map.spec().name, map.spec().value_size, high));
+      }
+      const auto address = reinterpret_cast<std::uintptr_t>(base);
+      constant.value = address + high;
+      constant.shadow =
+          Shadow::map_value(address, map.spec().value_size, program_rights(map, environment_));
+      break;
+    }
+    case BPF_PSEUDO_FUNC: {
+      LMN_TRY(constant.value, target(slot, static_cast<std::int32_t>(low)));
+      constant.shadow = Shadow::function(constant.value);
+      break;
+    }
+    default:
+      return insn_error(
+          ErrorCode::kNotSupported, slot,
+          fmt::format("lddw with src {}: only maps, map values and functions of the program",
+                      step.src));
+  }
+  constants_.push_back(constant);
+  return {};
+}
+
+Result<void> ProgramImage::add_call(std::uint32_t slot, const HelperTable& helpers, Step& step) {
+  if (step.src == BPF_PSEUDO_CALL) {
+    LMN_TRY(step.index, target(slot, step.imm));
+    return {};
+  }
+  if (step.src == BPF_PSEUDO_KFUNC_CALL) {
+    const auto index = static_cast<std::size_t>(step.imm);
+    const std::string name = index < program_->kfuncs.size() ? program_->kfuncs[index].name : "?";
+    return insn_error(ErrorCode::kNotSupported, slot, fmt::format("kernel function '{}'", name));
+  }
+  const auto id = static_cast<std::uint32_t>(step.imm);
+  const HelperProto* proto = environment_.find_helper(id);
+  if (proto == nullptr) {
+    return insn_error(ErrorCode::kNotSupported, slot, fmt::format("helper {} is not offered", id));
+  }
+  const HelperFn body = helpers.find_body != nullptr ? helpers.find_body(id) : nullptr;
+  if ((body == nullptr && id != BPF_FUNC_tail_call) || !is_proto_supported(*proto)) {
+    return insn_error(ErrorCode::kNotSupported, slot, fmt::format("helper {}", proto->name));
+  }
+  step.index = static_cast<std::uint32_t>(helpers_.size());
+  helpers_.push_back({proto, body});
+  return {};
+}
+
+const Step* ProgramImage::find_step(std::uint64_t address) const {
+  const auto base = reinterpret_cast<std::uintptr_t>(steps_.data());
+  const std::uint64_t distance = address - base;
+  if (address < base || distance % sizeof(Step) != 0) return nullptr;
+  const std::uint64_t slot = distance / sizeof(Step);
+  return slot < program_->insns.size() ? step_at(static_cast<std::uint32_t>(slot)) : nullptr;
+}
+
+void ProgramImage::fill_context_loads() {
+  for (std::uint32_t offset = 0; offset < kContextBytes; ++offset) {
+    for (std::uint32_t log_size = 0; log_size < 4; ++log_size) {
+      const ContextField* field = environment_.find_field(offset, 1u << log_size);
+      if (field == nullptr) continue;
+      const bool is_devmap = program_->expected_attach_type == BPF_XDP_DEVMAP;
+      if (field->rights == ContextFieldRights::kReadDevmap && !is_devmap) continue;
+      context_loads_[offset][log_size] = {true, field->kind};
+    }
+  }
+}
+
+ContextLoad ProgramImage::context_load(std::int64_t offset, std::uint32_t size_bytes) const {
+  if (offset < 0 || offset >= static_cast<std::int64_t>(kContextBytes)) return {};
+  return context_loads_[static_cast<std::size_t>(offset)]
+                       [static_cast<std::size_t>(std::countr_zero(size_bytes))];
+}
+
+}  // namespace lmn::interp

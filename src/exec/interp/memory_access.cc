@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The checks of memory_access.h, in the order object, life, rights, bounds, written bytes, so that
+// the first broken rule is the one that is told. Tested by exec_test.cc.
+#include "exec/interp/memory_access.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace lmn::interp {
+namespace {
+
+// What a shadow refers to at this moment, or why it may not be followed.
+struct Object {
+  std::uint64_t base = 0;
+  std::uint64_t size_bytes = 0;
+  std::uint8_t rights = kMayRead | kMayWrite;
+  bool is_usable = false;
+  TrapReason problem = TrapReason::kNotAccessible;
+  Frame* frame = nullptr;
+};
+
+Object packet_object(const Machine& machine, const Shadow& shadow) {
+  Object object;
+  if (shadow.object != machine.context->packet_generation) {
+    object.problem = TrapReason::kStalePacket;
+    return object;
+  }
+  const XdpBuff& buff = *machine.context->buff;
+  const bool is_meta = shadow.kind == ValueKind::kPacketMeta;
+  const std::uint8_t* from = is_meta ? buff.data_meta : buff.data;
+  const std::uint8_t* to = is_meta ? buff.data : buff.data_end;
+  object.base = reinterpret_cast<std::uintptr_t>(from);
+  object.size_bytes = static_cast<std::uint64_t>(to - from);
+  object.is_usable = true;
+  return object;
+}
+
+Object stack_object(const Shadow& shadow) {
+  Object object;
+  // The address is one of our frames, since shadows are made by us alone; whether that frame is
+  // still the one, the serial says.
+  auto* frame = reinterpret_cast<Frame*>(shadow.object);
+  if (frame->serial != shadow.detail) {
+    object.problem = TrapReason::kDeadFrame;
+    return object;
+  }
+  object.base = shadow.object;
+  object.size_bytes = limits::kStackBytes;
+  object.frame = frame;
+  object.is_usable = true;
+  return object;
+}
+
+bool is_held(const Machine& machine, std::uint16_t number) {
+  const auto* end = machine.references.data() + machine.reference_count;
+  return std::find_if(machine.references.data(), end,
+                      [number](const Reference& held) { return held.number == number; }) != end;
+}
+
+Object sized_object(const Machine& machine, const Shadow& shadow) {
+  Object object;
+  if (shadow.reference != kNoReference && !is_held(machine, shadow.reference)) {
+    object.problem = TrapReason::kReleasedMemory;
+    return object;
+  }
+  object.base = shadow.object;
+  object.size_bytes = shadow.detail;
+  object.rights = shadow.rights;
+  object.is_usable = true;
+  return object;
+}
+
+Object find_object(const Machine& machine, const Shadow& shadow) {
+  Object object;
+  switch (shadow.kind) {
+    case ValueKind::kPacket:
+    case ValueKind::kPacketMeta:
+      return packet_object(machine, shadow);
+    case ValueKind::kStack:
+      return stack_object(shadow);
+    case ValueKind::kMapValue:
+    case ValueKind::kMemory:
+      return sized_object(machine, shadow);
+    case ValueKind::kScalar:
+      object.problem = TrapReason::kNotAPointer;
+      return object;
+    case ValueKind::kUninit:
+      object.problem = TrapReason::kUninitRegister;
+      return object;
+    case ValueKind::kContext:
+    case ValueKind::kPacketEnd:
+    case ValueKind::kMap:
+    case ValueKind::kFunction:
+      return object;
+  }
+  return object;
+}
+
+// Calls `act(word index, mask of bits)` for each word of the written bitmap that [offset, offset +
+// size) covers; stops at false.
+template <typename Act>
+bool for_each_written_word(std::uint32_t offset, std::uint64_t size_bytes, Act act) {
+  std::uint32_t at = offset;
+  std::uint64_t left = size_bytes;
+  while (left > 0) {
+    const std::uint32_t bit = at % 64;
+    const std::uint64_t here = std::min<std::uint64_t>(left, 64 - bit);
+    const std::uint64_t mask = (here == 64 ? ~0ull : (1ull << here) - 1) << bit;
+    if (!act(at / 64, mask)) return false;
+    at += static_cast<std::uint32_t>(here);
+    left -= here;
+  }
+  return true;
+}
+
+bool is_written(const Frame& frame, std::uint32_t offset, std::uint64_t size_bytes) {
+  return for_each_written_word(offset, size_bytes,
+                               [&frame](std::uint32_t word, std::uint64_t mask) {
+                                 return (frame.written[word] & mask) == mask;
+                               });
+}
+
+void zero_unwritten(Frame& frame, std::uint32_t offset, std::uint64_t size_bytes) {
+  for (std::uint32_t at = offset; at < offset + size_bytes; ++at) {
+    if ((frame.written[at / 64] >> (at % 64) & 1) == 0) frame.stack[at] = 0;
+  }
+}
+
+void set_written(Frame& frame, std::uint32_t offset, std::uint64_t size_bytes) {
+  for_each_written_word(offset, size_bytes, [&frame](std::uint32_t word, std::uint64_t mask) {
+    frame.written[word] |= mask;
+    return true;
+  });
+}
+
+// What an access asks of an object.
+struct Demand {
+  std::uint8_t reg;
+  std::uint64_t address;
+  std::uint64_t size_bytes;
+  bool reads;
+  bool writes;
+  bool is_output;  // stack bytes that were not written become 0 instead of being refused
+};
+
+Place refuse(Machine& machine, const Step* step, TrapReason reason, const Demand& demand,
+             const Object& object) {
+  machine.fail(step, reason, demand.reg);
+  machine.trap.offset = static_cast<std::int64_t>(demand.address - object.base);
+  machine.trap.size_bytes = demand.size_bytes;
+  machine.trap.bound_bytes = object.size_bytes;
+  machine.trap.is_write = demand.writes;
+  return {};
+}
+
+Place grant(Machine& machine, const Step* step, const Demand& demand) {
+  const Object object = find_object(machine, machine.shadow[demand.reg]);
+  if (!object.is_usable) return refuse(machine, step, object.problem, demand, object);
+  if (demand.writes && (object.rights & kMayWrite) == 0) {
+    return refuse(machine, step, TrapReason::kReadOnly, demand, object);
+  }
+  if (demand.reads && (object.rights & kMayRead) == 0) {
+    return refuse(machine, step, TrapReason::kWriteOnly, demand, object);
+  }
+  const std::uint64_t offset = demand.address - object.base;
+  if (offset > object.size_bytes || demand.size_bytes > object.size_bytes - offset) {
+    return refuse(machine, step, TrapReason::kOutOfBounds, demand, object);
+  }
+  if (object.frame != nullptr && (demand.reads || demand.is_output)) {
+    const auto at = static_cast<std::uint32_t>(offset);
+    if (!is_written(*object.frame, at, demand.size_bytes)) {
+      if (!demand.is_output && !machine.image->may_read_uninit_stack()) {
+        return refuse(machine, step, TrapReason::kUninitStack, demand, object);
+      }
+      zero_unwritten(*object.frame, at, demand.size_bytes);
+      set_written(*object.frame, at, demand.size_bytes);
+    }
+  }
+  if (machine.trace != nullptr) {
+    machine.trace->on_touch({machine.shadow[demand.reg].kind, static_cast<std::int64_t>(offset),
+                             static_cast<std::uint32_t>(demand.size_bytes), demand.writes});
+  }
+  return {reinterpret_cast<std::uint8_t*>(demand.address), object.frame};
+}
+
+Demand demand_of(const Machine& machine, const Step* step, std::uint8_t base,
+                 std::uint32_t size_bytes, Access access) {
+  const std::uint64_t address =
+      machine.value[base] + static_cast<std::uint64_t>(std::int64_t{step->off});
+  return {base, address, size_bytes, access != Access::kWrite, access != Access::kRead, false};
+}
+
+}  // namespace
+
+Place check_access(Machine& machine, const Step* step, std::uint8_t base, std::uint32_t size_bytes,
+                   Access access) {
+  const Demand demand = demand_of(machine, step, base, size_bytes, access);
+  if (machine.shadow[base].kind == ValueKind::kContext) {
+    Object context;
+    context.base = machine.shadow[base].object;
+    context.size_bytes = kContextBytes;
+    const bool writes = access != Access::kRead;
+    return refuse(machine, step, writes ? TrapReason::kContextWrite : TrapReason::kContextAccess,
+                  demand, context);
+  }
+  return grant(machine, step, demand);
+}
+
+Place check_atomic(Machine& machine, const Step* step, std::uint8_t base, std::uint32_t size_bytes,
+                   Access access) {
+  const Demand demand = demand_of(machine, step, base, size_bytes, access);
+  const ValueKind kind = machine.shadow[base].kind;
+  // Linux 6.18, kernel/bpf/verifier.c, atomic_ptr_type_ok: neither the context nor the packet.
+  if (kind == ValueKind::kContext || kind == ValueKind::kPacket || kind == ValueKind::kPacketMeta) {
+    return refuse(machine, step, TrapReason::kAtomicMemory, demand, {});
+  }
+  const Place place = grant(machine, step, demand);
+  if (place.host == nullptr || demand.address % size_bytes == 0) return place;
+  return refuse(machine, step, TrapReason::kMisaligned, demand,
+                find_object(machine, machine.shadow[base]));
+}
+
+Place check_region(Machine& machine, const Step* step, std::uint8_t reg, const RegionUse& use) {
+  const Demand demand = {reg,
+                         machine.value[reg],
+                         use.size_bytes,
+                         !use.is_output,
+                         use.is_written || use.is_output,
+                         use.is_output};
+  const Place place = grant(machine, step, demand);
+  if (place.host != nullptr && place.frame != nullptr && demand.writes) {
+    mark_written(*place.frame, place.stack_offset(), use.size_bytes);
+  }
+  return place;
+}
+
+const Step* load_context(Machine& machine, const Step* step, std::uint32_t size_bytes,
+                         bool extends_sign) {
+  const std::uint64_t base = machine.shadow[step->src].object;
+  const auto offset = static_cast<std::int64_t>(machine.value[step->src] - base) + step->off;
+  const ContextLoad load = machine.image->context_load(offset, size_bytes);
+  // A sign-extended half of a pointer was once taken for a pointer (CVE-2024-47702): no field may
+  // be read so.
+  if (!load.is_allowed || extends_sign) {
+    check_access(machine, step, step->src, size_bytes, Access::kRead);
+    return nullptr;
+  }
+  if (machine.trace != nullptr)
+    machine.trace->on_touch({ValueKind::kContext, offset, size_bytes, false});
+  const XdpBuff& buff = *machine.context->buff;
+  const std::uint64_t generation = machine.context->packet_generation;
+  auto set_pointer = [&](const std::uint8_t* pointer, ValueKind kind) {
+    machine.value[step->dst] = reinterpret_cast<std::uintptr_t>(pointer);
+    machine.shadow[step->dst] = Shadow::packet(kind, generation);
+  };
+  switch (load.kind) {
+    case ContextFieldKind::kPacketData:
+      set_pointer(buff.data, ValueKind::kPacket);
+      break;
+    case ContextFieldKind::kPacketEnd:
+      set_pointer(buff.data_end, ValueKind::kPacketEnd);
+      break;
+    case ContextFieldKind::kPacketMeta:
+      set_pointer(buff.data_meta, ValueKind::kPacketMeta);
+      break;
+    case ContextFieldKind::kIngressIfindex:
+      machine.set_scalar(step->dst, buff.rxq != nullptr ? buff.rxq->ifindex : 0);
+      break;
+    case ContextFieldKind::kRxQueueIndex:
+      machine.set_scalar(step->dst, buff.rxq != nullptr ? buff.rxq->queue_index : 0);
+      break;
+    case ContextFieldKind::kEgressIfindex:
+      machine.set_scalar(step->dst, buff.egress_ifindex);
+      break;
+  }
+  return step + 1;
+}
+
+void mark_written(Frame& frame, std::uint32_t offset, std::uint64_t size_bytes) {
+  if (size_bytes == 0) return;
+  set_written(frame, offset, size_bytes);
+  if (frame.pointer_slots == 0) return;
+  const std::uint32_t first = offset / 8;
+  const auto last = static_cast<std::uint32_t>((offset + size_bytes - 1) / 8);
+  for (std::uint32_t slot = first; slot <= last; ++slot) frame.pointer_slots &= ~(1ull << slot);
+}
+
+void mark_pointer(Frame& frame, std::uint32_t offset, const Shadow& shadow) {
+  frame.pointer_slots |= 1ull << (offset / 8);
+  frame.spilled[offset / 8] = shadow;
+}
+
+Shadow shadow_at(const Frame& frame, std::uint32_t offset) {
+  if (offset % 8 != 0 || (frame.pointer_slots >> (offset / 8) & 1) == 0) return Shadow::scalar();
+  return frame.spilled[offset / 8];
+}
+
+void clear_frame(Frame& frame) {
+  frame.written.fill(0);
+  frame.pointer_slots = 0;
+}
+
+}  // namespace lmn::interp

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Shadow: what the interpreter knows about a 64-bit value besides its bits.
+//
+// Registers hold what the kernel's would: plain numbers and real host addresses. Beside each lies a
+// Shadow saying whether the value may be used as an address, into which object, and whether that
+// object is still the one it was. An access is judged by the shadow, never by the bits: a number
+// that happens to equal an address of the stack is still a number.
+//
+//   r2 = *(u32 *)(r1 +0)     value: address of the packet   shadow: kPacket, generation 3
+//   r2 += 14                 value: 14 more                  shadow: unchanged; it may point
+//   anywhere until it is used r2 = (u32) r2            value: the low half             shadow:
+//   kScalar; using it as an address traps
+//
+// A shadow is 16 bytes and a plain value, made by the functions below. It has no default values, so
+// that the thousands of them in a machine cost nothing until they are used. `object` and `detail`
+// mean per kind:
+//
+//   kind        object                       detail
+//   kContext    address of the context       -
+//   kPacket*    generation of the packet     -
+//   kStack      address of the frame's base  serial number of the frame
+//   kMapValue   address of the value         bytes of the value
+//   kMap        the Map                      -
+//   kFunction   the instruction              -
+//   kMemory     address of the memory        bytes of it; `reference` says what keeps it alive
+//
+// Threads: a plain value. Tested by exec_test.cc.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <type_traits>
+
+namespace lmn::interp {
+
+// Values are chosen so that "all operands are numbers" and "no operand is undefined" are one test
+// of or-ed kinds each.
+enum class ValueKind : std::uint8_t {
+  kScalar = 0,
+  kContext = 1,
+  kPacket = 2,      // from data: may be used in [data, data_end)
+  kPacketMeta = 3,  // from data_meta: may be used in [data_meta, data)
+  kPacketEnd = 4,   // only to be compared with
+  kStack = 5,
+  kMapValue = 6,
+  kMap = 7,
+  kFunction = 8,
+  kMemory = 9,  // what a helper handed out: a ring buffer's record
+  kUninit = 0x80,
+};
+
+// Words for messages: "packet pointer".
+constexpr std::string_view value_kind_words(ValueKind kind) {
+  switch (kind) {
+    case ValueKind::kScalar:
+      return "scalar";
+    case ValueKind::kContext:
+      return "context pointer";
+    case ValueKind::kPacket:
+      return "packet pointer";
+    case ValueKind::kPacketMeta:
+      return "packet metadata pointer";
+    case ValueKind::kPacketEnd:
+      return "packet end pointer";
+    case ValueKind::kStack:
+      return "stack pointer";
+    case ValueKind::kMapValue:
+      return "map value pointer";
+    case ValueKind::kMap:
+      return "map pointer";
+    case ValueKind::kFunction:
+      return "function pointer";
+    case ValueKind::kMemory:
+      return "helper memory pointer";
+    case ValueKind::kUninit:
+      return "uninitialised value";
+  }
+  return "value";
+}
+
+// What a program may do with an object's bytes.
+enum : std::uint8_t {
+  kMayRead = 1u << 0,
+  kMayWrite = 1u << 1,
+};
+
+// No reference keeps the object; it lives as long as the run.
+inline constexpr std::uint16_t kNoReference = 0xffff;
+
+struct Shadow {
+  std::uint64_t object;
+  std::uint32_t detail;
+  std::uint16_t reference;  // kMemory: number of the reference that keeps it, or kNoReference
+  std::uint8_t rights;      // kMapValue, kMemory
+  ValueKind kind;
+
+  bool is_scalar() const { return kind == ValueKind::kScalar; }
+  bool is_initialised() const { return kind != ValueKind::kUninit; }
+  bool is_pointer() const { return is_initialised() && !is_scalar(); }
+
+  static constexpr Shadow scalar() { return make(ValueKind::kScalar, 0, 0); }
+  static constexpr Shadow uninit() { return make(ValueKind::kUninit, 0, 0); }
+  static constexpr Shadow context(std::uint64_t address) {
+    return make(ValueKind::kContext, address, 0);
+  }
+  static constexpr Shadow packet(ValueKind kind, std::uint64_t generation) {
+    return make(kind, generation, 0);
+  }
+  static constexpr Shadow stack(std::uint64_t base, std::uint32_t serial) {
+    return make(ValueKind::kStack, base, serial);
+  }
+  static constexpr Shadow map(std::uint64_t map) { return make(ValueKind::kMap, map, 0); }
+  static constexpr Shadow function(std::uint64_t step) {
+    return make(ValueKind::kFunction, step, 0);
+  }
+  static constexpr Shadow map_value(std::uint64_t base, std::uint32_t bytes, std::uint8_t rights) {
+    Shadow shadow = make(ValueKind::kMapValue, base, bytes);
+    shadow.rights = rights;
+    return shadow;
+  }
+  static constexpr Shadow memory(std::uint64_t base, std::uint32_t bytes, std::uint8_t rights,
+                                 std::uint16_t reference) {
+    Shadow shadow = make(ValueKind::kMemory, base, bytes);
+    shadow.rights = rights;
+    shadow.reference = reference;
+    return shadow;
+  }
+
+ private:
+  static constexpr Shadow make(ValueKind kind, std::uint64_t object, std::uint32_t detail) {
+    return {object, detail, kNoReference, 0, kind};
+  }
+};
+static_assert(std::is_trivially_default_constructible_v<Shadow>);
+static_assert(sizeof(Shadow) == 16,
+              "a frame's spilled shadows are 64 of these; larger ones slow every call");
+
+}  // namespace lmn::interp

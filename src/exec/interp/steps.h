@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What each instruction does to the machine: one function per category of opcodes.def, specialised
+// by the row's columns.
+//
+// Each takes the machine and the step, and gives the next step, or null when the program ended
+// there. Arithmetic itself is in alu.h, memory in memory_access.h; here is what they share:
+// undefined registers trap, numbers stay numbers, and pointers keep their shadow only through what
+// leaves them pointers (64-bit moves, adding and subtracting numbers).
+//
+// Internal to interpreter.cc, which makes the dispatch of them. Threads: as the Machine.
+// Source: RFC 9669; Linux 6.18, kernel/bpf/core.c (___bpf_prog_run) and verifier.c
+// (adjust_ptr_min_max_vals).
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "abi/bpf_newer.h"
+#include "exec/interp/alu.h"
+#include "exec/interp/atomic.h"
+#include "exec/interp/call.h"
+#include "exec/interp/helper_call.h"
+#include "exec/interp/machine.h"
+#include "exec/interp/memory_access.h"
+
+namespace lmn::interp {
+
+// The shadow of dst after an operation with a pointer or an undefined register in it. Null:
+// trapped.
+const Step* mix_shadows(Machine& machine, const Step* step, bool is_add, bool is_sub,
+                        bool has_source);
+
+inline bool are_numbers(const Shadow& a, const Shadow& b) {
+  return (static_cast<unsigned>(a.kind) | static_cast<unsigned>(b.kind)) == 0;
+}
+
+// A register must have been written before it is read. False: trapped.
+inline bool require_initialised(Machine& machine, const Step* step, std::uint8_t reg) {
+  if (machine.shadow[reg].is_initialised()) [[likely]]
+    return true;
+  machine.fail(step, TrapReason::kUninitRegister, reg);
+  return false;
+}
+
+template <int kOperation, int kWidth, int kSource, int kForm>
+const Step* alu_step(Machine& machine, const Step* step) {
+  constexpr bool kHasSource = kSource == BPF_X;
+  constexpr bool kIsUnary = kOperation == BPF_NEG;
+  const std::uint8_t dst = step->dst;
+  const std::uint64_t operand =
+      kHasSource ? machine.value[step->src] : static_cast<std::uint64_t>(step->imm);
+  if constexpr (kOperation == BPF_MOV) {
+    if (kHasSource && !require_initialised(machine, step, step->src)) return nullptr;
+    const bool keeps_shadow = kHasSource && kWidth == 64 && kForm == 0;
+    machine.shadow[dst] = keeps_shadow ? machine.shadow[step->src] : Shadow::scalar();
+  } else {
+    const Shadow& other = kHasSource && !kIsUnary ? machine.shadow[step->src] : machine.shadow[dst];
+    if (!are_numbers(machine.shadow[dst], other)) [[unlikely]] {
+      const bool is_add = kOperation == BPF_ADD && kWidth == 64;
+      const bool is_sub = kOperation == BPF_SUB && kWidth == 64;
+      if (mix_shadows(machine, step, is_add, is_sub, kHasSource) == nullptr) return nullptr;
+    }
+  }
+  machine.value[dst] = alu<kOperation, kWidth, kForm>(machine.value[dst], operand);
+  return step + 1;
+}
+
+template <int kClass, int kSource, int kWidth>
+const Step* byte_swap_step(Machine& machine, const Step* step) {
+  if (!require_initialised(machine, step, step->dst)) return nullptr;
+  machine.set_scalar(step->dst, byte_swap<kClass, kSource, kWidth>(machine.value[step->dst]));
+  return step + 1;
+}
+
+// The machine's own reading and writing of granted memory: one access of the host where it is
+// aligned, so that other workers see no half-written counters, as on the kernel's machine code.
+template <int kWidth>
+std::uint64_t read_memory(const std::uint8_t* host) {
+  AtomicWord<kWidth> word;
+  std::memcpy(&word, host, sizeof word);
+  return word;
+}
+
+template <int kWidth>
+void write_memory(std::uint8_t* host, std::uint64_t value) {
+  const auto word = static_cast<AtomicWord<kWidth>>(value);
+  std::memcpy(host, &word, sizeof word);
+}
+
+template <int kWidth>
+void note_store(const Machine& machine, const Place& place, const Step* step,
+                bool stores_register) {
+  if (place.frame == nullptr) return;
+  const std::uint32_t offset = place.stack_offset();
+  mark_written(*place.frame, offset, kWidth / 8);
+  if (kWidth == 64 && stores_register && offset % 8 == 0 &&
+      machine.shadow[step->src].is_pointer()) {
+    mark_pointer(*place.frame, offset, machine.shadow[step->src]);
+  }
+}
+
+template <int kWidth, bool kExtendsSign>
+const Step* load_step(Machine& machine, const Step* step) {
+  if (machine.shadow[step->src].kind == ValueKind::kContext) {
+    return load_context(machine, step, kWidth / 8, kExtendsSign);
+  }
+  const Place place = check_access(machine, step, step->src, kWidth / 8, Access::kRead);
+  if (place.host == nullptr) return nullptr;
+  std::uint64_t value = read_memory<kWidth>(place.host);
+  if constexpr (kExtendsSign) value = alu<BPF_MOV, 64, kWidth>(0, value);
+  machine.set_scalar(step->dst, value);
+  if (kWidth == 64 && place.frame != nullptr) {
+    machine.shadow[step->dst] = shadow_at(*place.frame, place.stack_offset());
+  }
+  return step + 1;
+}
+
+template <int kWidth, bool kIsImmediate>
+const Step* store_step(Machine& machine, const Step* step) {
+  if (!kIsImmediate && !require_initialised(machine, step, step->src)) return nullptr;
+  const Place place = check_access(machine, step, step->dst, kWidth / 8, Access::kWrite);
+  if (place.host == nullptr) return nullptr;
+  write_memory<kWidth>(
+      place.host, kIsImmediate ? static_cast<std::uint64_t>(step->imm) : machine.value[step->src]);
+  note_store<kWidth>(machine, place, step, !kIsImmediate);
+  return step + 1;
+}
+
+template <int kWidth>
+const Step* load_acquire_step(Machine& machine, const Step* step) {
+  const Place place = check_atomic(machine, step, step->src, kWidth / 8, Access::kRead);
+  if (place.host == nullptr) return nullptr;
+  machine.set_scalar(step->dst, atomic_load_acquire<kWidth>(place.host));
+  if (kWidth == 64 && place.frame != nullptr) {
+    machine.shadow[step->dst] = shadow_at(*place.frame, place.stack_offset());
+  }
+  return step + 1;
+}
+
+template <int kWidth>
+const Step* store_release_step(Machine& machine, const Step* step) {
+  if (!require_initialised(machine, step, step->src)) return nullptr;
+  const Place place = check_atomic(machine, step, step->dst, kWidth / 8, Access::kWrite);
+  if (place.host == nullptr) return nullptr;
+  atomic_store_release<kWidth>(place.host, machine.value[step->src]);
+  note_store<kWidth>(machine, place, step, true);
+  return step + 1;
+}
+
+template <int kOperation, int kWidth>
+const Step* atomic_step(Machine& machine, const Step* step) {
+  if constexpr (kOperation == BPF_LOAD_ACQ) return load_acquire_step<kWidth>(machine, step);
+  if constexpr (kOperation == BPF_STORE_REL) return store_release_step<kWidth>(machine, step);
+  if constexpr (kOperation != BPF_LOAD_ACQ && kOperation != BPF_STORE_REL) {
+    if (!require_initialised(machine, step, step->src)) return nullptr;
+    if (kOperation == BPF_CMPXCHG && !require_initialised(machine, step, 0)) return nullptr;
+    const Place place = check_atomic(machine, step, step->dst, kWidth / 8, Access::kReadWrite);
+    if (place.host == nullptr) return nullptr;
+    if (place.frame != nullptr) mark_written(*place.frame, place.stack_offset(), kWidth / 8);
+    const std::uint64_t operand = machine.value[step->src];
+    if constexpr (kOperation == BPF_CMPXCHG) {
+      machine.set_scalar(0, atomic_compare_exchange<kWidth>(place.host, machine.value[0], operand));
+    } else {
+      const std::uint64_t old = atomic_modify<kOperation, kWidth>(place.host, operand);
+      if ((kOperation & BPF_FETCH) != 0) machine.set_scalar(step->src, old);
+    }
+  }
+  return step + 1;
+}
+
+inline const Step* jump_step(Machine& machine, const Step* step) {
+  return machine.image->step_at(step->index);
+}
+
+template <int kOperation, int kWidth, int kSource>
+const Step* branch_step(Machine& machine, const Step* step) {
+  if constexpr (kOperation == BPF_JCOND) {
+    return may_goto(machine, step);
+  } else {
+    constexpr bool kHasSource = kSource == BPF_X;
+    if (!require_initialised(machine, step, step->dst)) return nullptr;
+    if (kHasSource && !require_initialised(machine, step, step->src)) return nullptr;
+    const std::uint64_t operand =
+        kHasSource ? machine.value[step->src] : static_cast<std::uint64_t>(step->imm);
+    if (!is_taken<kOperation, kWidth>(machine.value[step->dst], operand)) return step + 1;
+    return machine.image->step_at(step->index);
+  }
+}
+
+inline const Step* call_step(Machine& machine, const Step* step) {
+  return step->src == 0 ? call_helper(machine, step) : call_function(machine, step);
+}
+
+inline const Step* lddw_step(Machine& machine, const Step* step) {
+  const Constant& constant = machine.image->constant(step->index);
+  machine.value[step->dst] = constant.value;
+  machine.shadow[step->dst] = constant.shadow;
+  return step + 2;
+}
+
+// Second slots of lddw, the step after the last, and what images are never built with.
+inline const Step* not_executable(Machine& machine, const Step* step) {
+  return machine.fail(step, TrapReason::kNotExecutable);
+}
+
+}  // namespace lmn::interp
