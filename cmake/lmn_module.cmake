@@ -9,6 +9,8 @@ if(LMN_BUILD_TESTS)
   include(GoogleTest)
 endif()
 
+# lmn_add_test_executable(TARGET SOURCES ... [DEPS modules] [LIBS ...] [LABEL label] [TIMEOUT seconds]): a gtest program, one
+# ctest per case. Labels are the rows of docs/GATES.md; a test that skips itself says why (GTEST_SKIP() << "...").
 function(lmn_add_test_executable target)
   cmake_parse_arguments(A "" "LABEL;TIMEOUT" "SOURCES;DEPS;LIBS" ${ARGN})
   if(NOT LMN_BUILD_TESTS)
@@ -27,8 +29,14 @@ function(lmn_add_test_executable target)
   endforeach()
   target_link_libraries(${target} PRIVATE lmn_flags ${libs} ${A_LIBS} fmt::fmt GTest::gtest GTest::gtest_main GTest::gmock)
   target_compile_definitions(${target} PRIVATE LMN_SOURCE_DIR="${CMAKE_SOURCE_DIR}" LMN_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  set(exclusion "")
+  if(A_LABEL STREQUAL "bench")
+    set(exclusion RUN_SERIAL TRUE)  # nothing else may take time from what is measured
+  elseif(A_LABEL STREQUAL "system")
+    set(exclusion RESOURCE_LOCK system)  # real links: one at a time, beside the other tests
+  endif()
   gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST
-    PROPERTIES LABELS ${A_LABEL} TIMEOUT ${A_TIMEOUT} SKIP_REGULAR_EXPRESSION "\\[  SKIPPED \\]")
+    PROPERTIES LABELS ${A_LABEL} TIMEOUT ${A_TIMEOUT} ${exclusion} SKIP_REGULAR_EXPRESSION "\\[  SKIPPED \\]")
 endfunction()
 
 function(lmn_module name)

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Everything that must hold before a push (./dev check): both compilers, the sanitizers, lint, format, headers, repository rules.
+# Everything that must hold before a push (./dev check): both compilers, the sanitizers, lint,
+# format, headers, repository rules.
 #
-# Runs all steps even when one fails, keeps each step's output in build/check/<step>.log, and ends with a table of times.
-# Exit status 1 when a step failed. docs/GATES.md has what each step is for and how long it takes.
+# Runs all steps even when one fails, keeps each step's output in build/check/<step>.log, and ends
+# with a table of times. Exit status 1 when a step failed. docs/GATES.md has what each step is for
+# and how long it takes.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 jobs=${LMN_JOBS:-$(nproc)}
@@ -48,14 +50,16 @@ build_and_test() { build "$1" && tests "$@"; }
 # Every header compiles alone, and twice.
 check_headers() {
   # shellcheck disable=SC2016  # $1 is for the inner shell
-  sources 'src/*.h' 'include/*.h' | xargs -r -P "$jobs" -I {} sh -c \
-    'printf "#include \"%s\"\n#include \"%s\"\n" "$1" "$1" | clang++-19 -std=c++23 -Wall -Wextra -Werror -Isrc -I. \
-       -isystem third_party/linux-uapi -fsyntax-only -x c++ - || { echo "not self-contained: $1"; exit 255; }' sh {}
+  sources 'src/*.h' 'include/*.h' | xargs -r -P "$jobs" -I {} sh -c '
+    printf "#include \"%s\"\n#include \"%s\"\n" "$1" "$1" |
+      clang++-19 -std=c++23 -Wall -Wextra -Werror -Isrc -I. -isystem third_party/linux-uapi \
+        -fsyntax-only -x c++ - || { echo "not self-contained: $1"; exit 255; }' sh {}
 }
 
 # Only files that the dev build compiles, with its flags.
 check_tidy() {
-  sources '*.cc' | xargs -r -P "$jobs" -n 4 clang-tidy-19 --quiet -p build/dev --warnings-as-errors='*'
+  sources '*.cc' | xargs -r -P "$jobs" -n 4 \
+    clang-tidy-19 --quiet -p build/dev --warnings-as-errors='*'
 }
 
 step format check_format

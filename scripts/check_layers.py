@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks that every include follows the layer graph: check_layers.py [ROOT]
 
-A module (src/<name>/, declared by lmn_module in its CMakeLists.txt) includes only modules of lower levels, and only those that
-its DEPS list; a unit test also those of TEST_DEPS. A listed module that nothing includes is an error too: DEPS are the graph
-that people read. Heavy libraries are confined to the folder that needs them. Tested by tests/repository/check_layers_test.py.
+A module (src/<name>/, declared by lmn_module in its CMakeLists.txt) includes only modules of lower
+levels, and only those that its DEPS list; a unit test also those of TEST_DEPS. A listed module
+that nothing includes is an error too: DEPS are the graph that people read. Heavy libraries are
+confined to the folder that needs them. Tested by tests/repository/check_layers_test.py.
 """
 import re
 from pathlib import Path
@@ -13,8 +14,25 @@ from repo import Finding, cmake_calls, keyword_arguments, list_files, main_of, r
 
 # The levels of docs/ARCHITECTURE.md; the check compares that page with this table.
 LEVELS = {
-    "base": 0, "abi": 1, "insn": 2, "btf": 2, "packet": 2, "telemetry": 2, "spec": 3, "object": 4, "verifier": 4, "maps": 4,
-    "exec": 5, "helpers": 5, "kfuncs": 5, "ports": 5, "xsk": 5, "dataplane": 6, "fastpath": 6, "engine": 7, "uapi": 8,
+    "base": 0,
+    "abi": 1,
+    "insn": 2,
+    "btf": 2,
+    "packet": 2,
+    "telemetry": 2,
+    "spec": 3,
+    "object": 4,
+    "verifier": 4,
+    "maps": 4,
+    "exec": 5,
+    "helpers": 5,
+    "kfuncs": 5,
+    "ports": 5,
+    "xsk": 5,
+    "dataplane": 6,
+    "fastpath": 6,
+    "engine": 7,
+    "uapi": 8,
     "control": 9,
 }
 # Header prefix, where it may be included (path prefixes), and the reason that the message gives.
@@ -24,8 +42,16 @@ CONFINED = [
     ("rte_", ("src/ports/dpdk/",), "DPDK only in src/ports/dpdk"),
     ("CLI/", ("tools/",), "CLI11 only in tools"),
     ("nlohmann/", ("src/control/json.cc",), "JSON is read only in src/control/json.cc"),
-    ("bpf/", ("src/ports/xdp/", "tests/", "examples/"), "libbpf only in the xdp port, in tests and in guest programs"),
-    ("xdp/", ("src/ports/xdp/", "tests/", "examples/"), "libxdp only in the xdp port, in tests and in guest programs"),
+    (
+        "bpf/",
+        ("src/ports/xdp/", "tests/", "examples/"),
+        "libbpf only in the xdp port, in tests and in guest programs",
+    ),
+    (
+        "xdp/",
+        ("src/ports/xdp/", "tests/", "examples/"),
+        "libxdp only in the xdp port, in tests and in guest programs",
+    ),
     ("pcap/", ("tests/",), "libpcap only in tests"),
 ]
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]')
@@ -45,10 +71,20 @@ def read_modules(root, files, findings):
                 continue
             parts = keyword_arguments(arguments, KEYWORDS)
             if parts[""] != [folder]:
-                findings.append(Finding(path, line, f"lmn_module({' '.join(parts[''])}) in the folder of module '{folder}'"))
+                findings.append(
+                    Finding(
+                        path,
+                        line,
+                        f"lmn_module({' '.join(parts[''])}) in the folder of module '{folder}'",
+                    )
+                )
             modules[folder] = (parts.get("DEPS", []), parts.get("TEST_DEPS", []), path, line)
             if folder not in LEVELS:
-                findings.append(Finding(path, line, f"module '{folder}' has no level in scripts/check_layers.py"))
+                findings.append(
+                    Finding(
+                        path, line, f"module '{folder}' has no level in scripts/check_layers.py"
+                    )
+                )
     return modules
 
 
@@ -71,8 +107,14 @@ def check_declared_levels(modules):
             if dep not in modules:
                 findings.append(Finding(path, line, f"DEPS lists '{dep}', which is no module"))
             elif LEVELS.get(dep, 99) >= LEVELS.get(name, 99):
-                findings.append(Finding(path, line, f"'{name}' (level {LEVELS.get(name)}) may not use '{dep}' "
-                                                    f"(level {LEVELS.get(dep)}): only lower levels"))
+                findings.append(
+                    Finding(
+                        path,
+                        line,
+                        f"'{name}' (level {LEVELS.get(name)}) may not use '{dep}' "
+                        f"(level {LEVELS.get(dep)}): only lower levels",
+                    )
+                )
     return findings
 
 
@@ -91,19 +133,33 @@ def check_module_file(root, path, modules, used):
         if top in modules:
             used.setdefault(module, set()).add(top) if not is_test(path) else None
             if top not in allowed:
-                findings.append(Finding(path, line, f"includes '{name}', but '{module}' does not list '{top}' in DEPS"))
+                findings.append(
+                    Finding(
+                        path,
+                        line,
+                        f"includes '{name}', but '{module}' does not list '{top}' in DEPS",
+                    )
+                )
         elif not is_test(path):
             findings.append(Finding(path, line, f"includes '{name}', which is in no module"))
     return findings
 
 
 def check_tool_file(root, path, modules, linked):
-    """One file of tools/: the modules it includes must be linked by name in a CMakeLists.txt of tools/."""
+    """One file of tools/: the modules it includes must be linked by name in a CMakeLists.txt of
+    tools/.
+    """
     findings = []
     for line, quote, name in includes_of(root, path):
         top = name.split("/")[0]
         if quote == '"' and "/" in name and top in modules and top not in linked:
-            findings.append(Finding(path, line, f"includes '{name}', but no CMakeLists.txt of tools/ links lmn_{top}"))
+            findings.append(
+                Finding(
+                    path,
+                    line,
+                    f"includes '{name}', but no CMakeLists.txt of tools/ links lmn_{top}",
+                )
+            )
     return findings
 
 
@@ -114,14 +170,26 @@ def check_confined(root, path):
             if quote == "<" and name.startswith(prefix) and not path.startswith(places):
                 findings.append(Finding(path, line, f"includes <{name}>: {reason}"))
         if name.startswith("fmt/") and path.endswith(".h"):
-            findings.append(Finding(path, line, f"includes <{name}> in a header: fmt costs 0.6 s per file that sees it"))
-        if re.match(r"gtest/|gmock/", name) and path.startswith(("src/", "tools/")) and not is_test(path):
+            findings.append(
+                Finding(
+                    path,
+                    line,
+                    f"includes <{name}> in a header: fmt costs 0.6 s per file that sees it",
+                )
+            )
+        if (
+            re.match(r"gtest/|gmock/", name)
+            and path.startswith(("src/", "tools/"))
+            and not is_test(path)
+        ):
             findings.append(Finding(path, line, f"includes <{name}> outside a test"))
     return findings
 
 
 def check_architecture_page(root):
-    """docs/ARCHITECTURE.md shows the modules as rows "| level | `name` | ..."; they must be this table."""
+    """docs/ARCHITECTURE.md shows the modules as rows "| level | `name` | ..."; they must be this
+    table.
+    """
     page = "docs/ARCHITECTURE.md"
     if not (Path(root) / page).exists():
         return []
@@ -132,9 +200,17 @@ def check_architecture_page(root):
         if match:
             shown[match.group(2)] = int(match.group(1))
             if LEVELS.get(match.group(2)) != int(match.group(1)):
-                findings.append(Finding(page, number, f"level of '{match.group(2)}' is {LEVELS.get(match.group(2))}"))
+                findings.append(
+                    Finding(
+                        page,
+                        number,
+                        f"level of '{match.group(2)}' is {LEVELS.get(match.group(2))}",
+                    )
+                )
     folders = {p.name for p in (Path(root) / "src").iterdir() if p.is_dir()}
-    findings += [Finding(page, 1, f"module '{name}' is missing") for name in sorted(folders - set(shown))]
+    findings += [
+        Finding(page, 1, f"module '{name}' is missing") for name in sorted(folders - set(shown))
+    ]
     return findings
 
 
@@ -158,7 +234,9 @@ def check(root):
             findings += check_tool_file(root, path, modules, linked)
     for name, (deps, _, path, line) in modules.items():
         for dep in sorted(set(deps) - used.get(name, set())):
-            findings.append(Finding(path, line, f"DEPS lists '{dep}', but nothing in src/{name} includes it"))
+            findings.append(
+                Finding(path, line, f"DEPS lists '{dep}', but nothing in src/{name} includes it")
+            )
     return findings + check_architecture_page(root)
 
 

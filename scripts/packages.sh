@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what a set of scripts/packages.txt lacks: packages.sh demo|test|check.
 #
-# Asks for root only for apt-get, and only when something is missing. Says what to install when it cannot.
+# Asks for root only for apt-get, and only when something is missing. Says what to install when it
+# cannot.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -59,11 +60,17 @@ started=$SECONDS
 mkdir -p build
 log=build/packages.log
 : > "$log"
+fail() {
+  tail -n 30 "$log" >&2
+  echo "lmn: $1 failed ($log)" >&2
+  exit 1
+}
 install_missing() { run_apt install --no-install-recommends "${missing[@]}" >> "$log" 2>&1; }
-# Lists may be absent (a fresh machine) or too old (a file is gone from the mirror): then, and only then, fetch them.
+# Lists may be absent (a fresh machine) or too old (a file is gone from the mirror): then, and only
+# then, fetch them.
 if ! apt-cache show "${missing[@]}" > /dev/null 2>&1 || ! install_missing; then
   echo "lmn: fetching package lists"
-  run_apt update >> "$log" 2>&1 || { tail -n 20 "$log" >&2; echo "lmn: apt-get update failed ($log)" >&2; exit 1; }
-  install_missing || { tail -n 30 "$log" >&2; echo "lmn: apt-get install failed ($log)" >&2; exit 1; }
+  run_apt update >> "$log" 2>&1 || fail "apt-get update"
+  install_missing || fail "apt-get install"
 fi
 echo "lmn: packages installed in $((SECONDS - started)) s"

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the repository checks share: which files there are, and how a CMakeLists.txt or a .def table is read.
+"""What the repository checks share: which files there are, and how a CMakeLists.txt or a .def
+table is read.
 
-A check is a function from the root folder of a tree to a list of Finding; tests/repository/ runs each one on this tree and on
-small broken ones.
+A check is a function from the root folder of a tree to a list of Finding; tests/repository/ runs
+each one on this tree and on small broken ones.
 """
 import os
 import re
@@ -25,13 +26,21 @@ class Finding:
 
 
 def list_files(root):
-    """Paths of all our files, relative to root and sorted: what git knows or would add; without git, all there are."""
+    """Paths of all our files, relative to root and sorted: what git knows or would add; without
+    git, all there are.
+    """
     root = Path(root)
     if (root / ".git").exists():
-        done = subprocess.run(["git", "-C", str(root), "ls-files", "-co", "--exclude-standard"],
-                              capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", "-C", str(root), "ls-files", "-co", "--exclude-standard"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode == 0:
-            names = [n for n in done.stdout.splitlines() if not SKIPPED_FOLDERS & set(Path(n).parts)]
+            names = [
+                n for n in done.stdout.splitlines() if not SKIPPED_FOLDERS & set(Path(n).parts)
+            ]
             return sorted(n for n in set(names) if (root / n).is_file())
     found = []
     for folder, folders, names in os.walk(root):
@@ -45,11 +54,17 @@ def read_text(root, path):
 
 
 def cmake_calls(text):
-    """Yields (function, [arguments], line) for each call in a CMakeLists.txt; quotes and comments are removed."""
+    """Yields (function, [arguments], line) for each call in a CMakeLists.txt; quotes and comments
+    are removed.
+    """
     text = re.sub(r"(?m)(^|[^\"\\])#[^\n\"]*$", r"\1", text)
-    for match in re.finditer(r"(?m)^[ \t]*([A-Za-z_]\w*)[ \t]*\(((?:[^()\"]|\"[^\"]*\"|\([^()]*\))*)\)", text):
+    for match in re.finditer(
+        r"(?m)^[ \t]*([A-Za-z_]\w*)[ \t]*\(((?:[^()\"]|\"[^\"]*\"|\([^()]*\))*)\)", text
+    ):
         words = re.findall(r"\"[^\"]*\"|[^\s\"]+", match.group(2))
-        yield match.group(1), [w.strip('"') for w in words], text.count("\n", 0, match.start(1)) + 1
+        yield match.group(1), [w.strip('"') for w in words], text.count(
+            "\n", 0, match.start(1)
+        ) + 1
 
 
 def keyword_arguments(arguments, keywords):

@@ -2,16 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prints what a ctest run came to: test_summary.py JUNIT.XML
 
-ctest's own summary hides why a test was skipped, and calls a test skipped that printed the words and failed afterwards. This
-one prints every reason, and its last line is exactly "N passed, N failed, N skipped". Exit status 1 when a test failed, when
-none ran, or when there is no report. Tested by tests/repository/test_summary_test.py.
+ctest's own summary hides why a test was skipped, and calls a test skipped that printed the words
+and failed afterwards. This one prints every reason, and its last line is exactly "N passed, N
+failed, N skipped". Exit status 1 when a test failed, when none ran, or when there is no report.
+Tested by tests/repository/test_summary_test.py.
 """
 import re
 import sys
 import xml.etree.ElementTree as ElementTree
 
 # What a failed gtest case or a sanitizer leaves in the output, whatever the exit status was.
-FAILURE_MARKS = re.compile(r"^\[  FAILED  \]|^==\d+==ERROR: |runtime error: |WARNING: ThreadSanitizer", re.MULTILINE)
+FAILURE_MARKS = re.compile(
+    r"^\[  FAILED  \]|^==\d+==ERROR: |runtime error: |WARNING: ThreadSanitizer", re.MULTILINE
+)
 REASON = re.compile(r"(?:: Skipped|^skipped:)[ \n]*(.+)", re.MULTILINE)
 SLOWEST_SHOWN = 5
 
@@ -24,11 +27,18 @@ def skip_reason(output):
 def judge(case):
     """Returns (state, reason) of one <testcase>."""
     output = case.findtext("system-out") or ""
-    if case.find("failure") is not None or case.get("status") == "fail" or FAILURE_MARKS.search(output):
+    if (
+        case.find("failure") is not None
+        or case.get("status") == "fail"
+        or FAILURE_MARKS.search(output)
+    ):
         return "failed", ""
     if case.find("skipped") is not None or case.get("status") in ("notrun", "disabled"):
-        message = case.find("skipped").get("message", "") if case.find("skipped") is not None else ""
-        # A test whose program is missing or that is disabled did not skip itself: it is lost, and that is a failure.
+        message = (
+            case.find("skipped").get("message", "") if case.find("skipped") is not None else ""
+        )
+        # A test whose program is missing or that is disabled did not skip itself: it is lost, and
+        # that is a failure.
         if "SKIP_" not in message:
             return "failed", message or "not run"
         return "skipped", skip_reason(output)
@@ -48,13 +58,18 @@ def summarize(root, out):
         if state == "skipped":
             skipped.setdefault(reason, []).append(case.get("name"))
     print(file=out)
-    slowest = ", ".join(f"{name} {seconds:.1f} s" for seconds, name in sorted(times, reverse=True)[:SLOWEST_SHOWN])
+    slowest = ", ".join(
+        f"{name} {seconds:.1f} s" for seconds, name in sorted(times, reverse=True)[:SLOWEST_SHOWN]
+    )
     print(f"slowest: {slowest or 'none ran'}", file=out)
     for reason, names in sorted(skipped.items()):
         print(f"skipped, {reason}: {', '.join(sorted(names))}", file=out)
     for name in failed:
         print(f"failed: {name}", file=out)
-    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped", file=out)
+    print(
+        f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped",
+        file=out,
+    )
     return 0 if counts["failed"] == 0 and counts["passed"] > 0 else 1
 
 
