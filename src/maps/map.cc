@@ -74,6 +74,8 @@ class WriteScope {
 
 }  // namespace
 
+int MapHost::program_error(std::uint32_t) noexcept { return -EBADF; }
+
 std::span<const MapTypeInfo> map_type_infos() { return kTypes; }
 
 const MapTypeInfo* find_map_type_info(std::uint32_t type) {

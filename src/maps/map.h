@@ -54,6 +54,8 @@ class MapHost {
   virtual FrameSink* find_sink(std::uint32_t ifindex) noexcept = 0;
   // The program behind a descriptor or handle, or null. Holds a reference until release_program.
   virtual const ProgramEntry* acquire_program(std::uint32_t handle) noexcept = 0;
+  // Why acquire_program gave null: -EBADF for what is no handle, -EINVAL for one of another thing.
+  virtual int program_error(std::uint32_t handle) noexcept;
   virtual void release_program(const ProgramEntry* entry) noexcept = 0;
 };
 

@@ -62,8 +62,9 @@ int ProgArrayMap::update_from_user(const void* key, std::span<const std::uint8_t
   if (flags != BPF_ANY) return -EINVAL;
   const std::uint32_t index = load_key32(key);
   if (index >= spec().max_entries) return -E2BIG;
-  const ProgramEntry* entry = host_.acquire_program(load_key32(value.data()));
-  if (entry == nullptr) return -EBADF;
+  const std::uint32_t handle = load_key32(value.data());
+  const ProgramEntry* entry = host_.acquire_program(handle);
+  if (entry == nullptr) return host_.program_error(handle);
   if (!owner_.accept(*entry, true)) {
     host_.release_program(entry);
     return -EINVAL;

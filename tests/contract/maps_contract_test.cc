@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Goal: every map type answers its users as the kernel does: return value, errno and bytes.
+// Method: for each row of map_types.def, the same random operations go to a map of LMN and to a map
+// of the kernel of this machine, and each answer is compared. Creation parameters are drawn around
+// every limit; keys from a universe a little larger than the map; flags and values from good and
+// bad ones alike. A new row without shapes below fails the suite.
+//
+// LMN_CONTRACT_OPERATIONS sets the operations per type (default 60,000, a full run 1,000,000);
+// LMN_CONTRACT_SEED the seed, which is printed.
+// Differences that are meant are rows of docs/kernel-differences.md.
+#include <gtest/gtest.h>
+#include <linux/bpf.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <iostream>
+#include <random>
+#include <set>
+#include <sstream>
+#include <tuple>
+
+#include "abi/map_type_info.h"
+#include "contract/map_under_test.h"
+#include "contract/maps_world.h"
+
+namespace lmn {
+namespace {
+
+using Random = std::mt19937_64;
+
+std::uint64_t setting(const char* name, std::uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 0);
+}
+
+template <typename T>
+T pick(Random& random, const std::vector<T>& choices) {
+  return choices[random() % choices.size()];
+}
+
+// --- the shapes of each type that operations run on
+
+struct Shape {
+  std::uint32_t key_size;
+  std::uint32_t value_size;
+  std::uint32_t max_entries;
+  std::uint32_t flags = 0;
+};
+
+std::vector<Shape> shapes_of(std::uint32_t type) {
+  switch (type) {
+    case BPF_MAP_TYPE_ARRAY:
+      return {{4, 4, 5},
+              {4, 13, 8},
+              {4, 64, 1, BPF_F_MMAPABLE},
+              {4, 1, 3, BPF_F_RDONLY_PROG},
+              {4, 8, 3, BPF_F_RDONLY},
+              {4, 8, 3, BPF_F_WRONLY},
+              {4, 24, 100}};
+    case BPF_MAP_TYPE_PERCPU_ARRAY:
+      return {{4, 4, 5}, {4, 13, 8}, {4, 8, 3, BPF_F_WRONLY}, {4, 64, 1}};
+    case BPF_MAP_TYPE_HASH:
+      return {{4, 8, 8},
+              {1, 1, 1},
+              {13, 5, 20},
+              {16, 40, 64, BPF_F_NO_PREALLOC},
+              {512, 3, 4},
+              {8, 8, 8, BPF_F_ZERO_SEED},
+              {4, 4, 4, BPF_F_RDONLY},
+              {4, 4, 4, BPF_F_WRONLY | BPF_F_NO_PREALLOC}};
+    case BPF_MAP_TYPE_PERCPU_HASH:
+      return {{4, 8, 8}, {3, 5, 7}, {16, 12, 30, BPF_F_NO_PREALLOC}, {4, 4, 4, BPF_F_WRONLY}};
+    case BPF_MAP_TYPE_PROG_ARRAY:
+      return {{4, 4, 4}, {4, 4, 1}, {4, 4, 3, BPF_F_WRONLY}};
+    case BPF_MAP_TYPE_DEVMAP:
+      return {{4, 4, 6}, {4, 8, 6}, {4, 8, 1}, {4, 8, 2, BPF_F_RDONLY}};
+    default:
+      return {};
+  }
+}
+
+// Whether get_next_key follows an order that both sides share.
+bool has_key_order(std::uint32_t type) {
+  switch (type) {
+    case BPF_MAP_TYPE_HASH:
+    case BPF_MAP_TYPE_PERCPU_HASH:
+      return false;
+    default:
+      return true;
+  }
+}
+
+// --- creation
+
+const std::vector<std::uint32_t> kKeySizes = {
+    0,   1,   2,   3,    4,       4,  4,  4,   4,   5,   8,    16,   64,
+    511, 512, 513, 4096, 4194251, 4u, 8u, 16u, 20u, 12u, 256u, 257u, 0xffffffffu};
+const std::vector<std::uint32_t> kValueSizes = {
+    0, 1,  2,  3,    4,     4,     4,     8,       8,       12,         16,         64,
+    5, 24, 32, 4096, 32768, 32769, 65536, 4194251, 4194252, 0x7fffffff, 0x80000000, 0xffffffff};
+const std::vector<std::uint32_t> kEntryCounts = {
+    0,        1,          1,          2,          2,     3,       4,        4,
+    5,        7,          16,         1000,       65536, 1000000, 1u << 27, (1u << 27) + 1,
+    1u << 28, 0x80000000, 0x80000001, 0xffffffff, 8,     16,      32,       64,
+    4096};
+
+MapSpec random_spec(Random& random, std::uint32_t type) {
+  MapSpec spec;
+  spec.type = type;
+  spec.key_size = random() % 3 == 0 ? pick(random, kKeySizes) : 4;
+  const std::uint32_t small_value_size = random() % 2 == 0 ? 4 : 8;
+  spec.value_size = random() % 2 == 0 ? pick(random, kValueSizes) : small_value_size;
+  const auto small_count = static_cast<std::uint32_t>(1 + random() % 16);
+  spec.max_entries = random() % 2 == 0 ? pick(random, kEntryCounts) : small_count;
+  // BPF_F_TOKEN_FD (bit 16) and BPF_F_VTYPE_BTF_OBJ_FD (15) name descriptors that a spec does not
+  // have.
+  for (std::uint64_t bits = random() % 4; bits > 1; --bits) {
+    const auto bit = static_cast<std::uint32_t>(random() % 24);
+    if (bit != 15 && bit != 16) spec.map_flags |= 1u << bit;
+  }
+  if (random() % 8 == 0) spec.map_flags |= 1u << 31;
+  if (random() % 4 == 0) spec.map_flags |= BPF_F_NUMA_NODE;
+  if (random() % 2 == 0) {
+    spec.numa_node = pick(random, std::vector<std::uint32_t>{0, 1, 1023, 0xffffffff, 0x80000000});
+  }
+  if (random() % 8 == 0) spec.map_extra = pick(random, std::vector<std::uint64_t>{1, 3, 16, ~0ull});
+  return spec;
+}
+
+// What a map of this spec may take in the kernel; an upper bound.
+double memory_bound(const MapSpec& spec) {
+  return (128.0 + spec.key_size + spec.value_size * (1.0 + kernel_possible_cpus())) *
+         spec.max_entries;
+}
+
+std::string describe(const MapSpec& spec) {
+  std::ostringstream out;
+  out << "type " << spec.type << " key " << spec.key_size << " value " << spec.value_size
+      << " entries " << spec.max_entries << " flags 0x" << std::hex << spec.map_flags << " node 0x"
+      << spec.numa_node << " extra 0x" << spec.map_extra;
+  return out.str();
+}
+
+// --- operations
+
+struct Answer {
+  int error = 0;
+  Bytes bytes;
+  bool operator==(const Answer&) const = default;
+};
+
+std::ostream& operator<<(std::ostream& out, const Answer& answer) {
+  out << answer.error << " [" << std::hex;
+  for (const std::uint8_t byte : answer.bytes) out << unsigned{byte} << ' ';
+  return out << std::dec << ']';
+}
+
+constexpr std::uint8_t kUntouched = 0xee;
+
+class Duel {
+ public:
+  Duel(const MapSpec& spec, MapsWorld& world, Random& random)
+      : spec_(spec), info_(*find_map_type_info(spec.type)), world_(world), random_(random) {
+    ours_ = make_lmn_map(spec, world);
+    theirs_ = make_kernel_map(spec);
+  }
+  bool is_ready() const { return ours_ != nullptr && theirs_ != nullptr; }
+
+  // One random operation on both; false after a difference, which is reported.
+  bool step() {
+    const std::uint64_t dice = random_() % 100;
+    if (dice < 45) return update();
+    if (dice < 65) return lookup();
+    if (dice < 80)
+      return compare("delete", {},
+                     [&](MapUnderTest& map, const Bytes& key, Bytes&) { return map.erase(key); });
+    if (dice < 90) return lookup_and_erase();
+    return next_key();
+  }
+
+  bool freeze() {
+    return compare("freeze", {},
+                   [](MapUnderTest& map, const Bytes&, Bytes&) { return map.freeze(); });
+  }
+
+  // Every key and value, walked on both sides.
+  bool compare_contents() {
+    const auto ours = contents(*ours_);
+    const auto theirs = contents(*theirs_);
+    EXPECT_EQ(ours.size(), theirs.size()) << describe(spec_);
+    EXPECT_TRUE(ours == theirs) << describe(spec_);
+    return ours == theirs;
+  }
+
+ private:
+  std::size_t user_value_bytes() const {
+    if ((info_.flags & kMapPerCpu) == 0) return spec_.value_size;
+    return (spec_.value_size + 7ull) / 8 * 8 * kernel_possible_cpus();
+  }
+
+  Bytes random_key() {
+    Bytes key(spec_.key_size, 0);
+    if (key.empty()) return key;
+    // A universe half as large again as the map, in the key's first and last bytes.
+    const std::uint64_t universe = spec_.max_entries + spec_.max_entries / 2 + 2;
+    std::uint64_t number = random_() % universe;
+    if (random_() % 50 == 0) number = ~0ull >> (random_() % 33);
+    for (std::size_t i = 0; i < key.size() && i < 8; ++i) {
+      key[i] = static_cast<std::uint8_t>(number >> (8 * i));
+    }
+    return key;
+  }
+
+  Bytes random_value() {
+    Bytes value(user_value_bytes());
+    if ((info_.flags & kMapHoldsPrograms) != 0) {
+      put(value, 0, pick(random_, world_.program_handles()));
+    } else if (spec_.type == BPF_MAP_TYPE_DEVMAP) {
+      put(value, 0, pick(random_, world_.ifindexes()));
+      const bool has_program = value.size() == 8 && random_() % 2 == 0;
+      if (has_program) put(value, 4, pick(random_, world_.program_handles()));
+    } else {
+      for (std::uint8_t& byte : value) byte = static_cast<std::uint8_t>(random_());
+    }
+    return value;
+  }
+
+  static void put(Bytes& bytes, std::size_t at, std::uint32_t number) {
+    for (std::size_t i = 0; i < 4; ++i)
+      bytes[at + i] = static_cast<std::uint8_t>(number >> (8 * i));
+  }
+
+  std::uint64_t random_flags() {
+    if (random_() % 2 == 0) return BPF_ANY;
+    return pick(random_, std::vector<std::uint64_t>{0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17,
+                                                    1ull << 32, (1ull << 32) | 1, ~0ull});
+  }
+  std::uint64_t random_lookup_flags() { return random_() % 4 == 0 ? random_flags() : 0; }
+
+  bool update() {
+    const Bytes value = random_value();
+    const std::uint64_t flags = random_flags();
+    return compare(
+        "update flags " + std::to_string(flags), {},
+        [&](MapUnderTest& map, const Bytes& key, Bytes&) { return map.update(key, value, flags); });
+  }
+  bool lookup() {
+    const std::uint64_t flags = random_lookup_flags();
+    return compare("lookup flags " + std::to_string(flags), Bytes(user_value_bytes(), kUntouched),
+                   [&](MapUnderTest& map, const Bytes& key, Bytes& out) {
+                     return map.lookup(key, out, flags);
+                   });
+  }
+  bool lookup_and_erase() {
+    const std::uint64_t flags = random_lookup_flags();
+    return compare("lookup_and_delete flags " + std::to_string(flags),
+                   Bytes(user_value_bytes(), kUntouched),
+                   [&](MapUnderTest& map, const Bytes& key, Bytes& out) {
+                     return map.lookup_and_erase(key, out, flags);
+                   });
+  }
+  bool next_key() {
+    if (!has_key_order(spec_.type)) {
+      // Only "is there a first key" has the same answer in any order.
+      Bytes ours(spec_.key_size), theirs(spec_.key_size);
+      const int our_error = ours_->next_key({}, ours);
+      const int their_error = theirs_->next_key({}, theirs);
+      EXPECT_EQ(our_error, their_error) << describe(spec_) << " first key";
+      return our_error == their_error;
+    }
+    const bool from_null = random_() % 4 == 0;
+    return compare("next_key", Bytes(spec_.key_size, kUntouched),
+                   [&](MapUnderTest& map, const Bytes& key, Bytes& next) {
+                     return map.next_key(from_null ? Bytes{} : key, next);
+                   });
+  }
+
+  template <typename Operation>
+  bool compare(const std::string& what, const Bytes& buffer, Operation operation) {
+    const Bytes key = random_key();
+    Answer ours{0, buffer}, theirs{0, buffer};
+    ours.error = operation(*ours_, key, ours.bytes);
+    theirs.error = operation(*theirs_, key, theirs.bytes);
+    EXPECT_EQ(ours, theirs) << describe(spec_) << ": " << what << " of key "
+                            << testing::PrintToString(key) << " (ours, then the kernel's)";
+    return ours == theirs;
+  }
+
+  std::multiset<std::pair<Bytes, Answer>,
+                bool (*)(const std::pair<Bytes, Answer>&, const std::pair<Bytes, Answer>&)>
+  contents(MapUnderTest& map) {
+    auto less = [](const std::pair<Bytes, Answer>& a, const std::pair<Bytes, Answer>& b) {
+      return std::tie(a.first, a.second.error, a.second.bytes) <
+             std::tie(b.first, b.second.error, b.second.bytes);
+    };
+    std::multiset<std::pair<Bytes, Answer>,
+                  bool (*)(const std::pair<Bytes, Answer>&, const std::pair<Bytes, Answer>&)>
+        all(+less);
+    Bytes key;
+    Bytes next(spec_.key_size);
+    while (map.next_key(key, next) == 0 && all.size() <= spec_.max_entries) {
+      key = next;
+      Answer answer{0, Bytes(user_value_bytes(), kUntouched)};
+      answer.error = map.lookup(key, answer.bytes, 0);
+      all.emplace(key, std::move(answer));
+    }
+    return all;
+  }
+
+  MapSpec spec_;
+  const MapTypeInfo& info_;
+  MapsWorld& world_;
+  Random& random_;
+  std::unique_ptr<MapUnderTest> ours_;
+  std::unique_ptr<MapUnderTest> theirs_;
+};
+
+class MapsContract : public testing::TestWithParam<std::uint32_t> {
+ protected:
+  void SetUp() override {
+    auto world = MapsWorld::create();
+    if (!world) GTEST_SKIP() << world.error().to_string();
+    world_ = std::move(*world);
+    seed_ = setting("LMN_CONTRACT_SEED", 1) * 1000 + GetParam();
+    random_.seed(seed_);
+  }
+  std::unique_ptr<MapsWorld> world_;
+  std::uint64_t seed_ = 0;
+  Random random_;
+};
+
+TEST_P(MapsContract, CreationIsJudgedAsByTheKernel) {
+  constexpr double kMemoryMax = 32e6;
+  int compared = 0;
+  int created = 0;
+  int too_large = 0;
+  for (int round = 0; round < 4000; ++round) {
+    const MapSpec spec = random_spec(random_, GetParam());
+    auto map = create_map(spec, {.cpu_count = kernel_possible_cpus()}, *world_);
+    const int ours = map ? 0 : -map.error().errno_value;
+    map = make_error(ErrorCode::kInternal, "given back");
+    if ((ours == 0 || ours == -ENOMEM) && memory_bound(spec) > kMemoryMax) {
+      ++too_large;  // what it does depends on the machine's memory
+      continue;
+    }
+    ++compared;
+    if (ours == 0) ++created;
+    ASSERT_EQ(ours, kernel_create_error(spec)) << describe(spec) << ", seed " << seed_;
+  }
+  std::cout << "compared " << compared << ", of these created " << created << ", too large "
+            << too_large << "\n";
+  EXPECT_GT(compared, 3000);
+  EXPECT_GT(created, 50);
+}
+
+TEST_P(MapsContract, OperationsAnswerAsInTheKernel) {
+  const std::vector<Shape> shapes = shapes_of(GetParam());
+  ASSERT_FALSE(shapes.empty()) << "a row of map_types.def without shapes in this suite";
+  const std::uint64_t operations = setting("LMN_CONTRACT_OPERATIONS", 60'000);
+  constexpr std::uint64_t kLifeMax = 3000;
+  std::uint64_t done = 0;
+  for (std::uint64_t life = 0; done < operations; ++life) {
+    const Shape& shape = shapes[life % shapes.size()];
+    MapSpec spec;
+    spec.type = GetParam();
+    spec.key_size = shape.key_size;
+    spec.value_size = shape.value_size;
+    spec.max_entries = shape.max_entries;
+    spec.map_flags = shape.flags;
+    {
+      Duel duel(spec, *world_, random_);
+      ASSERT_TRUE(duel.is_ready()) << describe(spec);
+      const std::uint64_t length = 1 + random_() % kLifeMax;
+      const bool is_frozen_at_end = random_() % 2 == 0;
+      for (std::uint64_t i = 0; i < length; ++i, ++done) {
+        if (is_frozen_at_end && i + 50 == length) {
+          ASSERT_TRUE(duel.freeze());
+        }
+        ASSERT_TRUE(duel.step()) << "seed " << seed_ << ", operation " << done;
+        if (i % 500 == 0) {
+          ASSERT_TRUE(duel.compare_contents()) << "seed " << seed_;
+        }
+      }
+      ASSERT_TRUE(duel.freeze());
+      ASSERT_TRUE(duel.compare_contents()) << "seed " << seed_;
+    }
+    ASSERT_EQ(world_->held_programs(), 0) << "a map died holding programs";
+  }
+  std::cout << "operations " << done << "\n";
+}
+
+TEST(MapsContractUnknown, TypesThatAreNotThereAreEinval) {
+  if (auto reason = why_no_kernel_oracle()) GTEST_SKIP() << *reason;
+  auto world = MapsWorld::create();
+  if (!world) GTEST_SKIP() << world.error().to_string();
+  for (const std::uint32_t type : {0u, 34u, 35u, 1000u, 0xffffffffu}) {
+    MapSpec spec;
+    spec.type = type;
+    spec.key_size = spec.value_size = 4;
+    spec.max_entries = 1;
+    const auto map = create_map(spec, {}, **world);
+    ASSERT_FALSE(map.has_value());
+    EXPECT_EQ(-map.error().errno_value, kernel_create_error(spec)) << type;
+  }
+}
+
+std::vector<std::uint32_t> all_types() {
+  std::vector<std::uint32_t> types;
+  for (const MapTypeInfo& info : map_type_infos()) types.push_back(info.type);
+  return types;
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryRow, MapsContract, testing::ValuesIn(all_types()),
+                         [](const auto& param_info) {
+                           return std::string(find_map_type_info(param_info.param)->name);
+                         });
+
+}  // namespace
+}  // namespace lmn

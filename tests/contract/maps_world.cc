@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// MapsWorld over bpf(2), unshare(2) and TUNSETIFF.
+#include "contract/maps_world.h"
+
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace lmn {
+namespace {
+
+class NullSink final : public FrameSink {
+ public:
+  int check(std::uint32_t) const noexcept override { return 0; }
+  void enqueue(XdpFrame*) noexcept override {}
+  void flush() noexcept override {}
+  std::uint64_t pending() const noexcept override { return 0; }
+};
+
+std::uint32_t program_id(int fd) {
+  bpf_prog_info info;
+  std::memset(&info, 0, sizeof info);
+  union bpf_attr attr;
+  std::memset(&attr, 0, sizeof attr);
+  attr.info.bpf_fd = static_cast<std::uint32_t>(fd);
+  attr.info.info_len = sizeof info;
+  attr.info.info = reinterpret_cast<std::uintptr_t>(&info);
+  return ::syscall(__NR_bpf, BPF_OBJ_GET_INFO_BY_FD, &attr, sizeof attr) == 0 ? info.id : 0;
+}
+
+Result<UniqueFd> make_tap(const char* name) {
+  UniqueFd fd(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+  if (!fd.is_open()) return make_error(system_error("open '/dev/net/tun'", errno));
+  ifreq request;
+  std::memset(&request, 0, sizeof request);
+  std::strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+  request.ifr_flags = IFF_TAP | IFF_NO_PI;
+  if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) {
+    return make_error(system_error("TUNSETIFF", errno));
+  }
+  return fd;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<MapsWorld>> MapsWorld::create() {
+  if (auto reason = why_no_kernel_oracle()) {
+    return make_error(ErrorCode::kPermission, *reason);
+  }
+  std::unique_ptr<MapsWorld> world(new MapsWorld());
+  LMN_CHECK_OK(world->enter_namespace());
+  LMN_CHECK_OK(world->load_program(BPF_PROG_TYPE_XDP, BPF_XDP, 0));
+  LMN_CHECK_OK(world->load_program(BPF_PROG_TYPE_XDP, BPF_XDP, 0));
+  LMN_CHECK_OK(world->load_program(BPF_PROG_TYPE_XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS));
+  LMN_CHECK_OK(world->load_program(BPF_PROG_TYPE_XDP, BPF_XDP_DEVMAP, 0));
+  LMN_CHECK_OK(world->load_program(BPF_PROG_TYPE_XDP, BPF_XDP_DEVMAP, BPF_F_XDP_HAS_FRAGS));
+  LMN_CHECK_OK(world->load_program(BPF_PROG_TYPE_XDP, BPF_XDP_CPUMAP, 0));
+  LMN_CHECK_OK(world->load_program(BPF_PROG_TYPE_SCHED_CLS, 0, 0));
+  world->other_file_.reset(::memfd_create("no-program", MFD_CLOEXEC));
+  world->program_handles_.push_back(static_cast<std::uint32_t>(world->other_file_.get()));
+  for (const std::uint32_t bad : {0x7ffffff0u, 0xffffffffu, 100'000u}) {
+    world->program_handles_.push_back(bad);
+  }
+  for (const std::uint32_t bad : {0u, 9999u, 0x80000001u, 0xffffffffu}) {
+    world->ifindexes_.push_back(bad);
+  }
+  return world;
+}
+
+Result<void> MapsWorld::enter_namespace() {
+  if (::unshare(CLONE_NEWNET) != 0) return make_error(system_error("unshare(CLONE_NEWNET)", errno));
+  for (const char* name : {"lmnct0", "lmnct1"}) {
+    LMN_TRY(UniqueFd tap, make_tap(name));
+    taps_.push_back(std::move(tap));
+    ifindexes_.push_back(::if_nametoindex(name));
+  }
+  ifindexes_.push_back(::if_nametoindex("lo"));
+  for (const std::uint32_t ifindex : ifindexes_) sinks_[ifindex] = std::make_unique<NullSink>();
+  return {};
+}
+
+Result<void> MapsWorld::load_program(std::uint32_t type, std::uint32_t attach_type,
+                                     std::uint32_t flags) {
+  bpf_insn insns[2];
+  std::memset(insns, 0, sizeof insns);
+  insns[0].code = BPF_ALU64 | BPF_MOV | BPF_K;
+  insns[0].imm = XDP_PASS;
+  insns[1].code = BPF_JMP | BPF_EXIT;
+  KernelLoadOptions options;
+  options.type = type;
+  options.expected_attach_type = attach_type;
+  options.prog_flags = flags;
+  KernelProgram program = KernelProgram::load(insns, options);
+  if (!program.is_loaded()) return make_error(system_error("BPF_PROG_LOAD", -program.error()));
+  const auto handle = static_cast<std::uint32_t>(program.fd());
+  entries_[handle] = {.id = program_id(program.fd()),
+                      .type = type,
+                      .expected_attach_type = attach_type,
+                      .has_frags = (flags & BPF_F_XDP_HAS_FRAGS) != 0};
+  program_handles_.push_back(handle);
+  programs_.push_back(std::move(program));
+  return {};
+}
+
+FrameSink* MapsWorld::find_sink(std::uint32_t ifindex) noexcept {
+  const auto found = sinks_.find(ifindex);
+  return found == sinks_.end() ? nullptr : found->second.get();
+}
+
+const ProgramEntry* MapsWorld::acquire_program(std::uint32_t handle) noexcept {
+  const auto found = entries_.find(handle);
+  if (found == entries_.end()) return nullptr;
+  ++held_programs_;
+  return &found->second;
+}
+
+int MapsWorld::program_error(std::uint32_t handle) noexcept {
+  return handle == static_cast<std::uint32_t>(other_file_.get()) ? -EINVAL : -EBADF;
+}
+
+void MapsWorld::release_program(const ProgramEntry*) noexcept { --held_programs_; }
+
+}  // namespace lmn

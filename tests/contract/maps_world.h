@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// MapsWorld: the programs and ports that map values name, alike for the kernel and for LMN.
+//
+// A map's value can be a program descriptor or an ifindex. So that both sides can be given the very
+// same bytes, the programs are loaded into the kernel and the ports made as TAPs in a network
+// namespace of this process's own; to LMN's maps the same numbers mean ProgramEntrys with the
+// kernel's ids and sinks for the same interfaces.
+//
+//   auto world = MapsWorld::create();
+//   if (!world) GTEST_SKIP() << world.error().message;
+//
+// Counts the program references that LMN's maps hold, so that a test can see a leak.
+// Threads: one. Test code only.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "harness/kernel_oracle.h"
+#include "maps/map.h"
+
+namespace lmn {
+
+class MapsWorld final : public MapHost {
+ public:
+  // Errors: kPermission or kIo with the reason that a skipping test prints. Moves the calling
+  // process into a network namespace of its own.
+  static Result<std::unique_ptr<MapsWorld>> create();
+
+  // Descriptors of programs of several kinds, of things that are no program, and numbers that are
+  // no descriptor.
+  const std::vector<std::uint32_t>& program_handles() const { return program_handles_; }
+  // Interfaces that are there, then ones that are not.
+  const std::vector<std::uint32_t>& ifindexes() const { return ifindexes_; }
+  int held_programs() const { return held_programs_; }
+
+  // MapHost, for LMN's side
+  FrameSink* find_sink(std::uint32_t ifindex) noexcept override;
+  const ProgramEntry* acquire_program(std::uint32_t handle) noexcept override;
+  int program_error(std::uint32_t handle) noexcept override;
+  void release_program(const ProgramEntry* entry) noexcept override;
+
+ private:
+  MapsWorld() = default;
+  Result<void> enter_namespace();
+  Result<void> load_program(std::uint32_t type, std::uint32_t attach_type, std::uint32_t flags);
+
+  std::vector<KernelProgram> programs_;
+  std::vector<UniqueFd> taps_;
+  UniqueFd other_file_;
+  std::map<std::uint32_t, ProgramEntry> entries_;
+  std::map<std::uint32_t, std::unique_ptr<FrameSink>> sinks_;
+  std::vector<std::uint32_t> program_handles_;
+  std::vector<std::uint32_t> ifindexes_;
+  int held_programs_ = 0;
+};
+
+}  // namespace lmn
