@@ -90,6 +90,11 @@ void JsonWriter::null() {
   text_ += "null";
 }
 
+void JsonWriter::raw(std::string_view json) {
+  before_value();
+  text_ += json;
+}
+
 void JsonWriter::quoted(std::string_view text) {
   text_ += '"';
   for (const char c : text) {

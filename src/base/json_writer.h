@@ -36,6 +36,8 @@ class JsonWriter {
   void number(double value);
   void boolean(bool value);
   void null();
+  // A whole value that is JSON already.
+  void raw(std::string_view json);
 
   void field(std::string_view name, std::string_view text) {
     key(name);

@@ -37,12 +37,6 @@ void Worker::add_port(Port& port, const Dispatcher* dispatcher, FrameSink* pass_
   bindings_.push_back({&port, &port.rx_queue(), dispatcher, {&port.tx_queue(), pass_sink}});
 }
 
-void Worker::set_dispatcher(const Port& port, const Dispatcher* dispatcher) {
-  for (Binding& binding : bindings_) {
-    if (binding.port == &port) binding.dispatcher = dispatcher;
-  }
-}
-
 std::size_t Worker::poll_once(std::uint64_t packet_budget) noexcept {
   std::size_t received = 0;
   for (Binding& binding : bindings_) {

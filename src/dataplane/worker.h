@@ -48,7 +48,7 @@ class Worker {
   // Adds a port to poll. `dispatcher` may be null: everything passes. REQUIRES: run() is not
   // running; all outlive the worker.
   void add_port(Port& port, const Dispatcher* dispatcher, FrameSink* pass_sink);
-  void set_dispatcher(const Port& port, const Dispatcher* dispatcher);
+  void clear_ports() { bindings_.clear(); }
 
   // One round over all queues, with at most `packet_budget` frames in all. Returns the frames
   // received.
