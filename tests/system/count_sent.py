@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counts the frames that this host sends by a netdev, per EtherType: count_sent.py NETDEV
 
-An observer that knows nothing of LMN: a packet socket that sees what the host's own stack hands to the device. Prints
-"counting" when it is ready, and on SIGTERM one line of JSON: {"2048": 12, ...}. The device may come up later.
+An observer that knows nothing of LMN: a packet socket that sees what the host's own stack hands to
+the device. Prints "counting" when it is ready, and on SIGTERM one line of JSON: {"2048": 12, ...}.
+The device may come up later.
 """
 import collections
 import json

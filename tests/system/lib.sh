@@ -1,13 +1,14 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# What the system tests share: hosts, a running lmn, and an end that leaves nothing behind. Sourced by the scripts, which
-# are called with the build folder as their argument.
+# What the system tests share: hosts, a running lmn, and an end that leaves nothing behind. Sourced
+# by the scripts, which are called with the build folder as their argument.
 #
-# A host is a network namespace without a name: it lives as long as the process that holds it, and that process dies with
-# the script, even when the script is killed (setpriv --pdeathsig). So nothing can be left behind and two runs cannot
-# meet. Without root everything happens in a user namespace of its own; where that is not allowed either, the test is
-# skipped: exit status 77 and a line "skipped: REASON".
+# A host is a network namespace without a name: it lives as long as the process that holds it, and
+# that process dies with the script, even when the script is killed (setpriv --pdeathsig). So
+# nothing can be left behind and two runs cannot meet. Without root everything happens in a user
+# namespace of its own; where that is not allowed either, the test is skipped: exit status 77 and a
+# line "skipped: REASON".
 #
 #   begin "$@"; make_host; client=$host; connect "$client" c0 "$engine" c1; on "$client" ping ...
 set -euo pipefail
@@ -20,7 +21,8 @@ skip() { echo "skipped: $*"; exit "$kSkipStatus"; }
 fail() { echo "failed: $*" >&2; exit 1; }
 say() { echo "-- $*"; }
 
-# begin BUILD_FOLDER: checks rights and tools, makes the work folder, sets the trap that ends everything.
+# begin BUILD_FOLDER ...: checks rights and tools, makes the work folder, sets the trap that ends
+# everything.
 begin() {
   build=$(realpath "${1:?usage: $0 BUILD_FOLDER}")
   lmn=$build/tools/lmn
@@ -32,7 +34,7 @@ begin() {
   done
   if [ "$(id -u)" != 0 ]; then
     unshare --user --map-root-user --net true 2> /dev/null || skip "needs root or user namespaces"
-    exec unshare --user --map-root-user --net "$0" "$build"
+    exec unshare --user --map-root-user --net "$0" "$@"
   fi
   unshare --net true 2> /dev/null || skip "not allowed to make a network namespace"
   work=$(mktemp -d)
@@ -56,7 +58,8 @@ finish() {
   exit "$status"
 }
 
-# in_background LOG COMMAND...: a process that dies with this script; its number is in $pid. Output goes to LOG.out, LOG.log.
+# in_background LOG COMMAND...: a process that dies with this script; its number is in $pid. Output
+# goes to LOG.out, LOG.log.
 in_background() {
   local log=$work/$1
   shift
@@ -114,7 +117,41 @@ lmn_is_running() {
   grep -q '^lmn: running' "$work/lmn.log"
 }
 
-# start_lmn HOST OBJECT_NAME OPTIONS...: lmn run there, up to the line that says that its ports are open.
+# make_wire KIND: client - engine - server, with addresses on the outer two. The engine's ports are
+# then in the array $wire_ports: two netdevs without addresses; or, for KIND tap, the client's stack
+# sits on a TAP whose other side is lmn's.
+make_wire() {
+  make_host; client=$host
+  make_host; engine=$host
+  make_host; server=$host
+  connect "$engine" s1 "$server" s0
+  make_bare "$engine" s1
+  give_addresses "$server" s0 2
+  if [ "$1" = tap ]; then
+    [ -w /dev/net/tun ] || skip "no right to use /dev/net/tun"
+    # shellcheck disable=SC2034  # read by the scripts
+    client_dev=lmn0
+    engine_dev=lmn0
+    wire_ports=(--port "tap:name=lmn0,pass=s1" --port "packet:s1,pass=lmn0")
+  else
+    client_dev=c0
+    engine_dev=c1
+    connect "$client" c0 "$engine" c1
+    make_bare "$engine" c1
+    wire_ports=(--port "packet:c1,pass=s1" --port "packet:s1,pass=c1")
+  fi
+}
+
+# start_wire OBJECT_NAME: lmn on the wire's ports, and the client's addresses.
+start_wire() {
+  start_lmn "$engine" "$1" "${wire_ports[@]}"
+  # The host side of the TAP moves to the client; lmn keeps its own side by descriptor.
+  [ "$client_dev" != lmn0 ] || on "$engine" ip link set lmn0 netns "$client"
+  give_addresses "$client" "$client_dev" 1
+}
+
+# start_lmn HOST OBJECT_NAME OPTIONS...: lmn run there, up to the line that says that its ports are
+# open.
 start_lmn() {
   local at=$1 object=$build/bpf/$2.bpf.o
   shift 2
@@ -123,7 +160,8 @@ start_lmn() {
   until_true "lmn run" lmn_is_running
 }
 
-# stop_lmn: ends it as Ctrl-C does; its report is then in $work/lmn.out. Its frames must add up, as its exit status says.
+# stop_lmn: ends it as Ctrl-C does; its report is then in $work/lmn.out. Its frames must add up, as
+# its exit status says.
 stop_lmn() {
   kill -INT "$lmn_pid"
   wait "$lmn_pid" || fail "lmn run: exit status $?"

@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads what `lmn run --json` printed: report.py REPORT QUESTION [ARGUMENTS]
 
-  balance                   every received frame has one outcome; prints the counters of each port; exit status 1 when not
-  counter PORT NAME         the value of one counter
-  map NAME                  the elements of a map, one "KEY VALUE" per line, sorted, in the words of the object's types
-  same NAME FILE            compares the map with FILE, which `bpftool map dump -j` wrote; order does not count
+  balance             every received frame has one outcome; prints the counters of each port
+  counter PORT NAME   the value of one counter
+  same NAME FILE      the map equals FILE, which `bpftool map dump -j` wrote; order does not count
 
-Also a module: load(), balance(), elements().
+Exit status 1 when balance or same does not hold. Also a module: load(), balance(), elements().
 """
 import json
 import sys
@@ -37,7 +36,7 @@ def elements(report, name):
 
 
 def balance(report):
-    """Prints each port's counters; returns what does not add up."""
+    """Prints each port's counters; returns what does not add up, port by port as printed."""
     errors = []
     for port in report["ports"]:
         counters = port["counters"]
@@ -45,10 +44,10 @@ def balance(report):
         print(f"port {port['name']}: {shown or 'nothing'}")
         outcomes = sum(counters[name] for name in OUTCOMES)
         if "prog_id" in port and counters["rx_packets"] != outcomes:
-            errors.append(f"port {port['name']}: {counters['rx_packets']} received, {outcomes} outcomes")
+            errors.append(f"{counters['rx_packets']} received, {outcomes} outcomes")
         passed = sum(counters[name] for name in PASS_OUTCOMES)
         if counters["xdp_pass"] != passed:
-            errors.append(f"port {port['name']}: {counters['xdp_pass']} passed, {passed} accounted for")
+            errors.append(f"{counters['xdp_pass']} passed, {passed} accounted for")
     return errors
 
 
@@ -65,10 +64,6 @@ def main(arguments):
         return 1 if errors else 0
     if question == "counter":
         print(port_of(report, arguments[2])["counters"][arguments[3]])
-        return 0
-    if question == "map":
-        lines = [f"{entry['formatted']['key']} {json.dumps(entry['formatted']['value'])}" for entry in elements(report, arguments[2])]
-        print("\n".join(sorted(lines)))
         return 0
     if question == "same":
         ours, theirs = canonical(elements(report, arguments[2])), canonical(load(arguments[3]))

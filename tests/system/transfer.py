@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Two-way TCP transfer with hashes: transfer.py serve ADDRESS PORT BYTES | transfer.py fetch ADDRESS PORT BYTES
+"""Two-way TCP transfer with hashes: transfer.py serve|fetch ADDRESS PORT BYTES
 
-Both sides send BYTES of noise (seeded by their role) at the same time and receive the other's until it closes. Each prints
-"sent SHA256" and "received SHA256"; the server prints "listening" first. The contents are random so that a repeated,
-lost or exchanged segment cannot go unnoticed.
+Both sides send BYTES of noise (seeded by their role) at the same time and receive the other's until
+it closes. Each prints "sent SHA256" and "received SHA256"; the server prints "listening" first. The
+contents are random so that a repeated, lost or exchanged segment cannot go unnoticed.
 """
 import hashlib
 import random

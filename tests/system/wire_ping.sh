@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Goal: an unmodified program on live traffic, end to end. Method: a client and a server host with lmn between them on two
-# netdevs without addresses, running the EtherType counter; pings over IPv4 and IPv6 are answered, and the map says for
-# every EtherType exactly how many frames the two hosts sent, as observers on the hosts themselves counted them.
+# Goal: an unmodified program on live traffic, end to end. Method: a client and a server host with
+# lmn between them on two netdevs without addresses, running the EtherType counter; pings over IPv4
+# and IPv6 are answered, and the map says for every EtherType exactly how many frames the two hosts
+# sent, as observers on the hosts themselves counted them.
 source "$(dirname "$0")/lib.sh"
 begin "$@"
 
