@@ -31,8 +31,10 @@ def existing_tests(root):
             for function, arguments, _ in cmake_calls(read_text(root, path)):
                 if function == "add_test" and arguments[:1] == ["NAME"]:
                     names.add(arguments[1])
-                if function == "lmn_repository_test":
-                    names.add(f"repository.{arguments[0]}")
+                # lmn_system_test(wire_ping ...) makes the ctest system.wire_ping.
+                kind = re.fullmatch(r"lmn_([a-z]+)_test", function)
+                if kind and arguments:
+                    names.add(f"{kind.group(1)}.{arguments[0]}")
         if path == "fuzz/fuzzers.def":
             rows = re.findall(r"^LMN_FUZZER\((\w+)", read_text(root, path), re.MULTILINE)
             names |= {f"{name}_smoke" for name in rows}

@@ -146,9 +146,7 @@ def check_module_file(root, path, modules, used):
 
 
 def check_tool_file(root, path, modules, linked):
-    """One file of tools/: the modules it includes must be linked by name in a CMakeLists.txt of
-    tools/.
-    """
+    """One file of tools/: the modules it includes must be `linked`, by name or through another."""
     findings = []
     for line, quote, name in includes_of(root, path):
         top = name.split("/")[0]
@@ -157,10 +155,24 @@ def check_tool_file(root, path, modules, linked):
                 Finding(
                     path,
                     line,
-                    f"includes '{name}', but no CMakeLists.txt of tools/ links lmn_{top}",
+                    f"includes '{name}', but nothing that tools/ links depends on lmn_{top}",
                 )
             )
     return findings
+
+
+def linked_by_tools(root, files, modules):
+    """The modules that any CMakeLists.txt of tools/ links, with all that those depend on."""
+    linked = set()
+    for path in files:
+        if re.fullmatch(r"tools/(.*/)?CMakeLists\.txt", path):
+            linked |= set(re.findall(r"\blmn_(\w+)", read_text(root, path)))
+    waiting = list(linked)
+    while waiting:
+        deps = modules.get(waiting.pop(), ((),))[0]
+        waiting += [dep for dep in deps if dep not in linked]
+        linked |= set(deps)
+    return linked
 
 
 def check_confined(root, path):
@@ -219,10 +231,7 @@ def check(root):
     files = list_files(root)
     modules = read_modules(root, files, findings)
     findings += check_declared_levels(modules)
-    linked = set()
-    for path in files:
-        if re.fullmatch(r"tools/(.*/)?CMakeLists\.txt", path):
-            linked |= set(re.findall(r"\blmn_(\w+)", read_text(root, path)))
+    linked = linked_by_tools(root, files, modules)
     used = {}
     for path in files:
         if not path.endswith(SOURCE_SUFFIXES):

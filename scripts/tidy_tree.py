@@ -8,6 +8,7 @@ mentions it.
 """
 import fnmatch
 import re
+from pathlib import Path
 
 from repo import Finding, read_text
 
@@ -26,7 +27,7 @@ TOP_FOLDERS = (
     ".ci",
 )
 DOC_PATH = re.compile(r"`((?:" + "|".join(re.escape(t) for t in TOP_FOLDERS) + r")/[^`\s]*)`")
-PLAIN_PAGE = re.compile(r"\bdocs/[\w./-]+\.md\b")
+PLAIN_PAGE = re.compile(r"(?<![\w/])docs/[\w./-]+\.md\b")
 TEST_FILE = re.compile(r"(?<![\w*])[\w/]+_test\.(?:cc|py)\b")
 ROW = re.compile(r"^(LMN_\w+)\(\s*\"?([\w./-]+)\"?", re.MULTILINE)
 
@@ -69,6 +70,8 @@ class Tree:
                 for part in braces.group(2).split(",")
             )
         if pattern in self.names or pattern in self.folders:
+            return True
+        if pattern.startswith("third_party/") and (Path(self.root) / pattern).exists():
             return True
         return "*" in pattern and any(
             fnmatch.fnmatch(path, pattern) for path in self.names | self.folders
@@ -123,6 +126,11 @@ def check_dead_sources(tree):
             name.rsplit("/", 1)[-1]
             for name in re.findall(r'#\s*include\s*"([^"]+)"', tree.text[path])
         }
+    globbed = [
+        path.rsplit("/", 1)[0] + "/"
+        for path, text in lists.items()
+        if re.search(r"lmn_module\([^)]*SOURCES \*", text)
+    ]
     rows = set(ROW.findall(tree.text.get("fuzz/fuzzers.def", "")))
     fuzzers = {f"fuzz/{row}_fuzz.cc" for _, row in rows}
     for path in tree.having(".cc", ".c"):
@@ -133,6 +141,8 @@ def check_dead_sources(tree):
             or (path.startswith("examples/") and re.search(r"\b" + re.escape(stem) + r"\b", text))
             for text in lists.values()
         )
+        if path.startswith(tuple(globbed)) and not re.search(r"(_test|_for_tests)\.cc$", path):
+            continue
         if not listed and path not in fuzzers and name not in included:
             findings.append(Finding(path, 1, "[dead-file] no CMakeLists.txt lists it"))
     for path in tree.having(".h"):

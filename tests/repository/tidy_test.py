@@ -168,6 +168,10 @@ class TreeRules(TreeTest):
         self.assert_finding(
             self.tree({"src/base/b.cc": HEAD}), "src/base/b.cc", "no CMakeLists.txt lists it"
         )
+        everything = "lmn_module(base SOURCES * TESTS a_test.cc)\n"
+        globbed = {"src/base/CMakeLists.txt": everything, "src/base/b.cc": HEAD}
+        self.assert_clean(self.tree(globbed))
+        self.assert_finding(self.tree({**globbed, "src/base/c_test.cc": HEAD}), "c_test.cc")
         self.assert_finding(
             self.tree({"src/base/b.h": HEAD}), "src/base/b.h", "nothing includes it"
         )
