@@ -23,11 +23,11 @@
 #include "packet/run_context.h"
 
 // clang-format off
-#define LMN_HELPER_BODY(name)                                                                    \
-  std::uint64_t helper_##name([[maybe_unused]] std::uint64_t r1, [[maybe_unused]] std::uint64_t r2, \
-                              [[maybe_unused]] std::uint64_t r3, [[maybe_unused]] std::uint64_t r4, \
-                              [[maybe_unused]] std::uint64_t r5,                                 \
-                              [[maybe_unused]] RunContext* context) noexcept
+#define LMN_HELPER_BODY(name)                                                                  \
+  std::uint64_t helper_##name(                                                                 \
+      [[maybe_unused]] std::uint64_t r1, [[maybe_unused]] std::uint64_t r2,                    \
+      [[maybe_unused]] std::uint64_t r3, [[maybe_unused]] std::uint64_t r4,                    \
+      [[maybe_unused]] std::uint64_t r5, [[maybe_unused]] RunContext* context) noexcept
 // clang-format on
 
 namespace lmn {

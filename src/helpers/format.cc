@@ -2,8 +2,8 @@
 //
 // Two passes over the format: the first checks it and gathers the arguments, the second writes.
 //
-// The passes share the Specifier, parsed by the same function, so that they cannot disagree. The
-// first is all or nothing: a format that is wrong at its end prints nothing.
+// Both parse a specifier by the same function, so that they cannot disagree. The first is all or
+// nothing: a format that is wrong at its end prints nothing.
 // Tested by format_test.cc.
 #include "helpers/format.h"
 
@@ -22,12 +22,21 @@ constexpr std::size_t kArgumentsMax = 12;          // MAX_BPRINTF_VARARGS
 constexpr std::int64_t kWidthMax = (1 << 23) - 1;  // FIELD_WIDTH_MAX
 constexpr std::int64_t kPointerDigits = 16;
 
+// Letters, spaces and punctuation are the kernel's, which is Latin-1 (lib/ctype.c).
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_alpha(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool is_alnum(char c) { return is_digit(c) || is_alpha(c); }
-bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-bool is_printable(char c) { return c >= ' ' && c <= '~'; }
-bool is_punctuation(char c) { return is_printable(c) && c != ' ' && !is_alnum(c); }
+bool is_alnum(char c) {
+  if (is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) return true;
+  return static_cast<std::uint8_t>(c) >= 0xc0 && c != '\xd7' && c != '\xf7';
+}
+bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r') || c == '\xa0'; }
+bool is_punctuation(char c) {
+  const bool is_printable = (c > ' ' && c <= '~') || static_cast<std::uint8_t>(c) > 0xa0;
+  return is_printable && !is_alnum(c);
+}
+// What may stand in a format: everything but ASCII's control characters.
+bool is_text(char c) {
+  return static_cast<std::uint8_t>(c) >= 0x80 || (c >= ' ' && c <= '~') || is_space(c);
+}
 // What may follow a specifier that reads letters greedily; '\0' stands for the end.
 bool ends_word(char c) { return c == '\0' || is_space(c) || is_punctuation(c); }
 
@@ -57,6 +66,7 @@ struct Specifier {
   bool has_plus = false;
   bool has_space = false;
   bool is_64_bits = false;
+  bool is_pointer = false;
   std::int64_t width = -1;       // -1: none given
   std::size_t format_bytes = 0;  // of the format, the % included
 };
@@ -84,6 +94,7 @@ class Cursor {
 // The part behind %p. False: no such pointer form.
 bool scan_pointer(Cursor& at, Specifier& spec) {
   spec.is_64_bits = true;
+  spec.is_pointer = true;
   const char form = at.at();
   if (ends_word(form)) {
     spec.kind = Kind::kDigest;
@@ -223,6 +234,7 @@ class Writer {
     for (; count > 0; --count) put(c);
   }
   std::size_t length() const { return length_; }
+  bool is_full() const { return length_ >= out_.size(); }
   // The zero behind the text, over its last byte when it was cut.
   void terminate() {
     if (!out_.empty()) out_[std::min(length_, out_.size() - 1)] = '\0';
@@ -315,105 +327,104 @@ std::uint64_t digest(std::uint64_t address) {
   return (z ^ (z >> 31)) >> 32;
 }
 
-// The arguments of one format, gathered: numbers and texts in the order of their specifiers.
+// The arguments of one format between the passes, in the order of their specifiers: numbers at
+// their size and aligned to 4, texts with their zero. There are no positions in it: the second pass
+// finds an argument by having read those before it, which shows in one place (see write_text).
 class Scratch {
  public:
-  // Pass one. 0 or a negative errno.
+  // Pass one: checks `format` and packs `arguments`. 0 or a negative errno.
   int gather(const RunContext& context, std::string_view format,
              std::span<const std::uint64_t> arguments);
-  // Pass two.
-  void write(std::string_view format, Writer& out) const;
+  // Pass two. REQUIRES: gather() gave 0 for the same format.
+  void write(std::string_view format, Writer& out);
 
  private:
-  struct Argument {
-    Specifier specifier;
-    std::uint64_t number = 0;
-    std::string_view text;
-  };
-
   int add(const RunContext& context, const Specifier& specifier, std::uint64_t value);
-  int add_number(Argument& argument, std::uint64_t value);
-  int add_string(const RunContext& context, Argument& argument, std::uint64_t address);
-  int add_address(const RunContext& context, Argument& argument, std::uint64_t address);
-  void keep_text(Argument& argument, const Writer& text);
-  std::span<char> room() { return std::span(bytes_).subspan(std::min(used_, bytes_.size())); }
+  int add_number(const Specifier& specifier, std::uint64_t value);
+  int add_string(const RunContext& context, Kind kind, std::uint64_t address);
+  int add_address(const RunContext& context, Kind kind, std::uint64_t address);
+  void write_specifier(const Specifier& specifier, Writer& out);
+  void write_text(Writer& out);
+  std::uint64_t take_number(const Specifier& specifier);
+  std::string_view text() const;
 
-  std::array<char, kScratchBytes> bytes_;
-  std::size_t used_ = 0;
-  std::array<Argument, kArgumentsMax> arguments_;
-  std::size_t count_ = 0;
+  void align() { position_ = (position_ + 3) / 4 * 4; }
+  std::span<char> rest() { return std::span(bytes_).subspan(std::min(position_, bytes_.size())); }
+
+  std::array<char, kScratchBytes> bytes_{};
+  std::size_t position_ = 0;
 };
+
+std::size_t number_bytes(const Specifier& specifier) { return specifier.is_64_bits ? 8 : 4; }
 
 int Scratch::gather(const RunContext& context, std::string_view format,
                     std::span<const std::uint64_t> arguments) {
+  std::size_t count = 0;
   for (std::size_t i = 0; i < format.size(); ++i) {
-    if (!is_printable(format[i]) && !is_space(format[i])) return -EINVAL;
+    if (!is_text(format[i])) return -EINVAL;
     if (format[i] != '%') continue;
     if (i + 1 < format.size() && format[i + 1] == '%') {
       ++i;
       continue;
     }
-    if (count_ >= arguments.size()) return -EINVAL;
+    if (count >= arguments.size()) return -EINVAL;
     const ScanResult scanned = scan_specifier(format.substr(i));
     if (!scanned.is_valid) return -EINVAL;
-    if (const int error = add(context, scanned.specifier, arguments[count_])) return error;
+    if (const int error = add(context, scanned.specifier, arguments[count++])) return error;
     i += scanned.specifier.format_bytes - 1;
   }
   return 0;
 }
 
 int Scratch::add(const RunContext& context, const Specifier& specifier, std::uint64_t value) {
-  Argument& argument = arguments_[count_++];
-  argument.specifier = specifier;
   switch (specifier.kind) {
     case Kind::kSigned:
-      return add_number(argument, specifier.is_64_bits ? value : result(as_s32(value)));
     case Kind::kUnsigned:
     case Kind::kHexLower:
     case Kind::kHexUpper:
-      return add_number(argument, specifier.is_64_bits ? value : as_u32(value));
     case Kind::kDigest:
     case Kind::kRawPointer:
     case Kind::kSymbol:
-      return add_number(argument, value);
+      return add_number(specifier, value);
     case Kind::kChar:
-      if (room().empty()) return -ENOSPC;
-      ++used_;
-      argument.number = value;
+      if (rest().empty()) return -ENOSPC;
+      rest()[0] = static_cast<char>(value);
+      ++position_;
       return 0;
     case Kind::kString:
     case Kind::kKernelString:
     case Kind::kUserString:
-      return add_string(context, argument, value);
+      return add_string(context, specifier.kind, value);
     case Kind::kBacktrace: {
-      Writer text(room());
+      Writer text(rest());
       write_symbol(text, {}, value);
-      keep_text(argument, text);
+      text.terminate();
+      position_ += text.length() + 1;
       return 0;
     }
     case Kind::kIpv4:
     case Kind::kIpv4Padded:
     case Kind::kIpv6:
     case Kind::kIpv6Compact:
-      return add_address(context, argument, value);
+      return add_address(context, specifier.kind, value);
   }
   return -EINVAL;
 }
 
-int Scratch::add_number(Argument& argument, std::uint64_t value) {
-  const std::size_t size = argument.specifier.is_64_bits ? 8 : 4;
-  used_ = (used_ + 3) / 4 * 4;
-  if (room().size() < size) return -ENOSPC;
-  used_ += size;
-  argument.number = value;
+int Scratch::add_number(const Specifier& specifier, std::uint64_t value) {
+  align();
+  const std::size_t size = number_bytes(specifier);
+  if (rest().size() < size) return -ENOSPC;
+  std::memcpy(rest().data(), &value, size);  // little-endian: the low half of a short one
+  position_ += size;
   return 0;
 }
 
-int Scratch::add_string(const RunContext& context, Argument& argument, std::uint64_t address) {
-  const std::span<char> out = room();
+int Scratch::add_string(const RunContext& context, Kind kind, std::uint64_t address) {
+  const std::span<char> out = rest();
   if (out.empty()) return -ENOSPC;
   std::size_t length = 0;
-  if (argument.specifier.kind != Kind::kUserString) {
+  if (kind != Kind::kUserString) {
     const auto bytes = std::span(reinterpret_cast<std::uint8_t*>(out.data()), out.size());
     const std::size_t readable = read_guest(context, address, bytes);
     const void* end = std::memchr(out.data(), 0, readable);
@@ -425,37 +436,29 @@ int Scratch::add_string(const RunContext& context, Argument& argument, std::uint
     // Else the string runs out of readable memory: a fault, which prints nothing.
   }
   out[length] = '\0';
-  argument.text = {out.data(), length};
-  used_ += length + 1;
+  position_ += length + 1;
   return 0;
 }
 
-int Scratch::add_address(const RunContext& context, Argument& argument, std::uint64_t address) {
-  const Kind kind = argument.specifier.kind;
+int Scratch::add_address(const RunContext& context, Kind kind, std::uint64_t address) {
   const bool is_ipv4 = kind == Kind::kIpv4 || kind == Kind::kIpv4Padded;
   std::array<std::uint8_t, 16> bytes{};
   const auto wanted = std::span(bytes).first(is_ipv4 ? 4 : 16);
-  if (room().size() < wanted.size()) return -ENOSPC;
+  if (rest().size() < wanted.size()) return -ENOSPC;
   if (read_guest(context, address, wanted) != wanted.size()) bytes.fill(0);
-  Writer text(room());
+  Writer text(rest());
   if (is_ipv4) {
     write_ipv4(text, bytes.data(), kind == Kind::kIpv4Padded);
   } else {
     write_ipv6(text, bytes.data(), kind == Kind::kIpv6);
   }
-  keep_text(argument, text);
+  text.terminate();
+  position_ += text.length() + 1;
   return 0;
 }
 
-void Scratch::keep_text(Argument& argument, const Writer& text) {
-  const std::span<char> out = room();
-  const std::size_t kept = std::min(text.length(), out.empty() ? 0 : out.size() - 1);
-  argument.text = {out.data(), kept};
-  used_ += text.length() + 1;
-}
-
-void Scratch::write(std::string_view format, Writer& out) const {
-  std::size_t next = 0;
+void Scratch::write(std::string_view format, Writer& out) {
+  position_ = 0;
   for (std::size_t i = 0; i < format.size();) {
     if (format[i] != '%') {
       out.put(format[i++]);
@@ -466,56 +469,73 @@ void Scratch::write(std::string_view format, Writer& out) const {
       i += 2;
       continue;
     }
-    const Argument& argument = arguments_[next++];
-    const Specifier& spec = argument.specifier;
-    i += spec.format_bytes;
-    bool is_pointer = true;
-    switch (spec.kind) {
-      case Kind::kSigned:
-        write_signed(out, spec, argument.number);
-        is_pointer = false;
-        break;
-      case Kind::kUnsigned:
-        write_number(out, spec, argument.number, 10, '\0');
-        is_pointer = false;
-        break;
-      case Kind::kHexLower:
-      case Kind::kHexUpper:
-        write_number(out, spec, argument.number, 16, '\0');
-        is_pointer = false;
-        break;
-      case Kind::kChar: {
-        const char c = static_cast<char>(argument.number);
-        write_padded(out, spec, {&c, 1});
-        is_pointer = false;
-        break;
-      }
-      case Kind::kString:
-        write_padded(out, spec, argument.text);
-        break;
-      case Kind::kDigest:
-        write_pointer(out, spec, digest(argument.number));
-        break;
-      case Kind::kRawPointer:
-        write_pointer(out, spec, argument.number);
-        break;
-      case Kind::kSymbol:
-        write_symbol(out, spec, argument.number);
-        break;
-      // These were made texts before the width was looked at.
-      case Kind::kKernelString:
-      case Kind::kUserString:
-      case Kind::kBacktrace:
-      case Kind::kIpv4:
-      case Kind::kIpv4Padded:
-      case Kind::kIpv6:
-      case Kind::kIpv6Compact:
-        out.put(argument.text);
-        break;
-    }
+    const Specifier specifier = scan_specifier(format.substr(i)).specifier;
+    i += specifier.format_bytes;
+    write_specifier(specifier, out);
     // Letters and digits behind a pointer form belong to it ("%pI6c"), whatever they say.
-    while (is_pointer && i < format.size() && is_alnum(format[i])) ++i;
+    while (specifier.is_pointer && i < format.size() && is_alnum(format[i])) ++i;
   }
+}
+
+void Scratch::write_specifier(const Specifier& specifier, Writer& out) {
+  switch (specifier.kind) {
+    case Kind::kSigned:
+      return write_signed(out, specifier, take_number(specifier));
+    case Kind::kUnsigned:
+      return write_number(out, specifier, take_number(specifier), 10, '\0');
+    case Kind::kHexLower:
+    case Kind::kHexUpper:
+      return write_number(out, specifier, take_number(specifier), 16, '\0');
+    case Kind::kDigest:
+      return write_pointer(out, specifier, digest(take_number(specifier)));
+    case Kind::kRawPointer:
+      return write_pointer(out, specifier, take_number(specifier));
+    case Kind::kSymbol:
+      return write_symbol(out, specifier, take_number(specifier));
+    case Kind::kChar: {
+      const char c = rest().empty() ? '\0' : rest()[0];
+      ++position_;
+      return write_padded(out, specifier, {&c, 1});
+    }
+    case Kind::kString: {
+      const std::string_view string = text();
+      position_ += string.size() + 1;
+      return write_padded(out, specifier, string);
+    }
+    case Kind::kKernelString:
+    case Kind::kUserString:
+    case Kind::kBacktrace:
+    case Kind::kIpv4:
+    case Kind::kIpv4Padded:
+    case Kind::kIpv6:
+    case Kind::kIpv6Compact:
+      return write_text(out);
+  }
+}
+
+// A pointer form that was made a text before its width was looked at. The kernel passes it over
+// when the output is full: it is not counted, and the next argument is read from where it stands.
+void Scratch::write_text(Writer& out) {
+  if (out.is_full()) return;
+  const std::string_view string = text();
+  position_ += string.size() + 1;
+  out.put(string);
+}
+
+std::uint64_t Scratch::take_number(const Specifier& specifier) {
+  align();
+  const std::size_t size = number_bytes(specifier);
+  std::uint64_t value = 0;
+  if (rest().size() >= size) std::memcpy(&value, rest().data(), size);
+  position_ += size;
+  return specifier.kind == Kind::kSigned && size == 4 ? result(as_s32(value)) : value;
+}
+
+// The text at the position, without its zero.
+std::string_view Scratch::text() const {
+  const std::string_view bytes(bytes_.data(), bytes_.size());
+  const std::string_view from = bytes.substr(std::min(position_, bytes.size()));
+  return from.substr(0, from.find('\0'));
 }
 
 }  // namespace

@@ -13,8 +13,8 @@
 //                                       others a symbol, which here is the address in hex
 //   pks pus                             strings of the kernel's and of user space's memory
 //   pI4 pi4 pI6 pi6                     an address of 4 or 16 bytes in network order
-// Anything else, more specifiers than arguments, and bytes that are no printable ASCII or white
-// space are -EINVAL. Fewer specifiers than arguments is fine.
+// Anything else, more specifiers than arguments, and ASCII control characters are -EINVAL. Fewer
+// specifiers than arguments is fine.
 //
 // As in the kernel, the arguments are first gathered into a scratch area of 512 bytes (numbers at
 // their size, strings by value), which bounds what %s can print: no room at all is -ENOSPC, little

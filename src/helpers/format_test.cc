@@ -106,13 +106,15 @@ TEST(Format, DigestsHideAddressesAndTellThemApart) {
 TEST(Format, Errors) {
   constexpr std::string_view kBad[] = {
       "%",   "%z",   "%hd", "%f",  "%n",    "%5",  "%.5s", "%#x", "%*d",  "%lllu", "%sx",    "%s%d",
-      "%pX", "%pI5", "%pI", "%pi", "%pksx", "%pk", "%lc",  "%ls", "\x01", "\x80",  "%s\x80",
+      "%pX", "%pI5", "%pI", "%pi", "%pksx", "%pk", "%lc",  "%ls", "\x01", "\x7f",  "%s\x80",
   };
   const std::uint64_t arguments[] = {0};
   for (const std::string_view bad : kBad) {
     EXPECT_EQ(format(bad, arguments).result, -EINVAL) << bad;
   }
   EXPECT_EQ(format("%d", {}).result, -EINVAL) << "more specifiers than arguments";
+  EXPECT_EQ(format("\xc3\xa9", arguments).text, "\xc3\xa9") << "more than ASCII is text";
+  EXPECT_EQ(format("%pI4\xc3|", arguments).text, "0.0.0.0|") << "a letter of Latin-1";
   EXPECT_EQ(format("\t\n", arguments).result, 2) << "white space is text";
 }
 
@@ -129,6 +131,14 @@ TEST(Format, ScratchBoundsWhatStringsPrint) {
   EXPECT_EQ(format_text(run.context, "%s %d", rest, out), 509) << "508 of 512 bytes, then 4";
   EXPECT_EQ(format_text(run.context, "%s %ld", rest, out), -ENOSPC);
   EXPECT_EQ(format_text(run.context, "%s %d %c", rest, out), -ENOSPC);
+}
+
+TEST(Format, TextsOfPointersAreNotCountedOnceTheOutputIsFull) {
+  const std::uint64_t arguments[] = {address(kWord), address(kWord)};
+  EXPECT_EQ(format("%pks %s", arguments, 64).result, 9);
+  EXPECT_EQ(format("%pks %s", arguments, 2).result, 9) << "full inside the first";
+  EXPECT_EQ(format("%pks %s", arguments, 0).result, 5);
+  EXPECT_EQ(format("%s %pks", arguments, 2).result, 5);
 }
 
 TEST(Format, OutputIsCutAndAlwaysEnds) {

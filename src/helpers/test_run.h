@@ -30,9 +30,14 @@ class RecordingTrace final : public TraceSink {
 
 class TestRun {
  public:
-  explicit TestRun(std::span<const std::uint8_t> packet) {
-    // Old bytes in the frame, so that what ought to be zeroed shows.
-    frame_.fill(0xa5);
+  // What a frame holds before the packet is put in.
+  enum FrameBytes : std::uint8_t {
+    kZeroedFrame = 0,   // as BPF_PROG_TEST_RUN
+    kUsedFrame = 0xa5,  // so that what ought to be zeroed shows
+  };
+
+  explicit TestRun(std::span<const std::uint8_t> packet, FrameBytes old_bytes = kUsedFrame) {
+    frame_.fill(old_bytes);
     buff.hard_start = frame_.data();
     buff.data = buff.data_meta = frame_.data() + limits::kHeadroomBytes;
     buff.data_end = buff.data + packet.size();
