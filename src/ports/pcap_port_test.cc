@@ -12,9 +12,9 @@
 #include <thread>
 
 #include "base/file.h"
-#include "ports/capture_builder.h"
 #include "ports/pcap/pcap_reader.h"
 #include "ports/port.h"
+#include "ports/testing/capture_builder.h"
 
 namespace lmn {
 namespace {

@@ -15,7 +15,7 @@
 #include <memory>
 #include <random>
 
-#include "ports/capture_builder.h"
+#include "ports/testing/capture_builder.h"
 
 namespace lmn {
 namespace {
