@@ -6,6 +6,7 @@
 // by kernel_oracle_test.cc.
 #include "harness/kernel_oracle.h"
 
+#include <linux/btf.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -37,6 +38,47 @@ void copy_name(char (&to)[BPF_OBJ_NAME_LEN], const std::string& name) {
 bool is_per_cpu(std::uint32_t type) {
   return type == BPF_MAP_TYPE_PERCPU_ARRAY || type == BPF_MAP_TYPE_PERCPU_HASH ||
          type == BPF_MAP_TYPE_LRU_PERCPU_HASH || type == BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE;
+}
+
+void append(std::vector<std::uint8_t>& to, const void* bytes, std::size_t count) {
+  const auto* from = static_cast<const std::uint8_t*>(bytes);
+  to.insert(to.end(), from, from + count);
+}
+
+// BTF with one int (type 1), one function type that returns it (2) and `count` static functions (3
+// ...).
+std::vector<std::uint8_t> functions_btf(std::size_t count) {
+  const std::string strings = std::string(1, '\0') + "int" + '\0' + "f" + '\0';
+  constexpr std::uint32_t kIntName = 1;
+  constexpr std::uint32_t kFunctionName = 5;
+  std::vector<std::uint32_t> types = {
+      kIntName, BTF_KIND_INT << 24,
+      4,        BTF_INT_SIGNED << 24 | 32,  // name, info, size, encoding and bits
+      0,        BTF_KIND_FUNC_PROTO << 24,
+      1,  // name, info, return type
+  };
+  for (std::size_t i = 0; i < count; ++i) {
+    types.insert(types.end(), {kFunctionName, BTF_KIND_FUNC << 24 | BTF_FUNC_STATIC, 2});
+  }
+  struct btf_header header = {};
+  header.magic = BTF_MAGIC;
+  header.version = BTF_VERSION;
+  header.hdr_len = sizeof header;
+  header.type_len = static_cast<std::uint32_t>(types.size() * sizeof types[0]);
+  header.str_off = header.type_len;
+  header.str_len = static_cast<std::uint32_t>(strings.size());
+  std::vector<std::uint8_t> blob;
+  append(blob, &header, sizeof header);
+  append(blob, types.data(), header.type_len);
+  append(blob, strings.data(), strings.size());
+  return blob;
+}
+
+int load_btf(const std::vector<std::uint8_t>& blob) {
+  union bpf_attr attr = empty_attr();
+  attr.btf = address_of(blob.data());
+  attr.btf_size = static_cast<std::uint32_t>(blob.size());
+  return bpf_call(BPF_BTF_LOAD, attr);
 }
 
 std::optional<std::string> probe() {
@@ -179,6 +221,23 @@ KernelProgram KernelProgram::load(std::span<const struct bpf_insn> insns,
   copy_name(attr.prog_name, options.name);
 
   KernelProgram program;
+  std::vector<struct bpf_func_info> functions;
+  if (!options.function_starts.empty()) {
+    const int btf = load_btf(functions_btf(options.function_starts.size()));
+    if (btf < 0) {
+      program.error_ = btf;
+      program.log_ = "BTF of the functions was refused";
+      return program;
+    }
+    program.btf_.reset(btf);
+    for (const std::uint32_t start : options.function_starts) {
+      functions.push_back({start, static_cast<std::uint32_t>(3 + functions.size())});
+    }
+    attr.prog_btf_fd = static_cast<std::uint32_t>(btf);
+    attr.func_info = address_of(functions.data());
+    attr.func_info_cnt = static_cast<std::uint32_t>(functions.size());
+    attr.func_info_rec_size = sizeof functions[0];
+  }
   auto attempt = [&](std::uint32_t log_level) {
     program.log_.clear();
     if (log_level != 0) program.log_.resize(options.log_bytes);

@@ -111,6 +111,10 @@ struct KernelLoadOptions {
   std::uint32_t log_level = 0;  // 0: a log only after a refusal
   std::size_t log_bytes = 1u << 20;
   std::vector<int> fd_array;  // for BPF_PSEUDO_MAP_IDX
+  // First slot of every function, the entry's 0 first. When given, the program gets BTF that says
+  // so (all static, returning int), which the kernel wants for tail calls out of functions and for
+  // callbacks.
+  std::vector<std::uint32_t> function_starts;
   std::string name;
 };
 
@@ -131,6 +135,7 @@ class KernelProgram {
 
  private:
   UniqueFd fd_;
+  UniqueFd btf_;
   int error_ = 0;
   std::string log_;
 };

@@ -127,5 +127,25 @@ TEST_F(KernelOracle, ProgramsReachMaps) {
   EXPECT_EQ(out[4], 77);
 }
 
+TEST_F(KernelOracle, FunctionsMayHaveBtf) {
+  KernelMap map = KernelMap::create(
+      {.type = BPF_MAP_TYPE_PROG_ARRAY, .key_size = 4, .value_size = 4, .max_entries = 1});
+  std::vector<struct bpf_insn> insns = {
+      insn(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_CALL, 0, 1),
+      insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
+  };
+  append_map_reference(insns, 2, map.fd());
+  insns.push_back(insn(BPF_ALU64 | BPF_MOV | BPF_K, 3, 0, 0, 0));
+  insns.push_back(insn(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_tail_call));
+  insns.push_back(insn(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, XDP_TX));
+  insns.push_back(insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0));
+  EXPECT_FALSE(KernelProgram::load(insns).is_loaded()) << "a tail call in a function needs BTF";
+  KernelLoadOptions options;
+  options.function_starts = {0, 2};
+  const KernelProgram program = KernelProgram::load(insns, options);
+  ASSERT_TRUE(program.is_loaded()) << program.log();
+  EXPECT_EQ(program.run(std::vector<std::uint8_t>(14)).retval, static_cast<std::uint32_t>(XDP_TX));
+}
+
 }  // namespace
 }  // namespace lmn
