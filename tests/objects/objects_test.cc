@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Goal: an object means to us what it means to libbpf: the same programs with the same instructions
+// in the same order, the same maps. Method: read compiled objects with both and compare
+// (libbpf_oracle.h); where we accept more than libbpf, or keep what it throws away (source lines),
+// say what is expected.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <linux/bpf.h>
+
+#include <filesystem>
+#include <string>
+
+#include "base/file.h"
+#include "libbpf_oracle.h"
+#include "object/object_reader.h"
+
+namespace lmn {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+std::string fixture(const std::string& name) {
+  return LMN_BINARY_DIR "/bpf/object_" + name + ".bpf.o";
+}
+
+Result<ObjectSpec> read_path(const std::string& path, ReadOptions options = {}) {
+  LMN_TRY(const auto bytes, read_file(path, 64u << 20));
+  options.object_name = object_name_of(path);
+  return read_object(bytes, options);
+}
+
+std::vector<std::string> function_names(const ProgramSpec& program) {
+  std::vector<std::string> names;
+  for (const FunctionInfo& function : program.functions) names.push_back(function.name);
+  return names;
+}
+
+void expect_equal_to_libbpf(const std::string& path) {
+  auto object = read_path(path);
+  ASSERT_TRUE(object) << path << ": " << object.error().to_string();
+  const auto result = testing::compare_with_libbpf(path, *object);
+  EXPECT_TRUE(result.was_opened) << path << ": " << result.log;
+  EXPECT_TRUE(result.was_loaded) << path << ": " << result.log;
+  EXPECT_THAT(result.differences, IsEmpty()) << path;
+  EXPECT_EQ(result.programs, object->programs.size()) << path;
+  EXPECT_EQ(result.maps, object->maps.size()) << path;
+}
+
+TEST(ObjectsTest, FixturesAreReadAsByLibbpf) {
+  for (const char* name : {"programs", "maps", "externs"}) expect_equal_to_libbpf(fixture(name));
+}
+
+TEST(ObjectsTest, DebiansObjectsAreReadAsByLibbpf) {
+  const std::filesystem::path folder = "/usr/lib/x86_64-linux-gnu/bpf";
+  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no " << folder << ": install libxdp1";
+  int count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() != ".o") continue;
+    if (entry.path().filename() == "xdpdump_bpf.o") continue;  // needs CO-RE: core_test.cc
+    expect_equal_to_libbpf(entry.path());
+    ++count;
+  }
+  EXPECT_GT(count, 0);
+}
+
+TEST(ObjectsTest, SubprogramsComeInTheOrderTheyAreReached) {
+  auto object = read_path(fixture("programs"));
+  ASSERT_TRUE(object) << object.error().to_string();
+  const ProgramSpec* first = object->find_program("first");
+  ASSERT_NE(first, nullptr);
+  EXPECT_THAT(function_names(*first), ElementsAre("first", "measure", "decide", "note"));
+  EXPECT_FALSE(first->functions[1].is_global) << "hidden functions are verified with their callers";
+  EXPECT_TRUE(first->functions[2].is_global);
+  EXPECT_FALSE(first->functions[3].is_global);
+  EXPECT_EQ(first->functions[0].insn.value, 0u);
+  for (const FunctionInfo& function : first->functions) {
+    EXPECT_EQ(object->btf->type(function.btf_type_id).name, function.name);
+    EXPECT_EQ(first->function_of(function.insn), &function);
+  }
+  EXPECT_THAT(function_names(*object->find_program("second")), ElementsAre("second", "note"));
+  EXPECT_THAT(function_names(*object->find_program("fragments")),
+              ElementsAre("fragments", "each", "decide", "note"));
+}
+
+TEST(ObjectsTest, LinesFollowTheirInstructions) {
+  auto object = read_path(fixture("programs"));
+  ASSERT_TRUE(object) << object.error().to_string();
+  for (const ProgramSpec& program : object->programs) {
+    ASSERT_FALSE(program.lines.empty()) << program.name;
+    EXPECT_EQ(program.lines.front().insn.value, 0u) << program.name;
+    for (const LineInfo& line : program.lines) {
+      EXPECT_LT(line.insn.value, program.insns.size());
+      EXPECT_THAT(line.file, HasSubstr("programs.c"));
+      EXPECT_GT(line.line, 0u);
+    }
+    // Each function has its own first line, wherever it was appended.
+    for (const FunctionInfo& function : program.functions) {
+      const LineInfo* line = program.line_of(function.insn);
+      ASSERT_NE(line, nullptr);
+      EXPECT_EQ(line->insn, function.insn) << program.name << ": " << function.name;
+    }
+  }
+  const ProgramSpec* second = object->find_program("second");
+  EXPECT_THAT(second->line_of(second->functions[1].insn)->text, HasSubstr("note(int index)"));
+}
+
+TEST(ObjectsTest, GlobalDataKeepsItsContents) {
+  auto object = read_path(fixture("programs"));
+  ASSERT_TRUE(object) << object.error().to_string();
+  const MapSpec* data = object->find_map("object_p.data");
+  ASSERT_NE(data, nullptr);
+  EXPECT_EQ(data->section, ".data");
+  EXPECT_EQ(data->value_size, data->contents.size());
+  const MapSpec* rodata = object->find_map("object_p.rodata");
+  ASSERT_NE(rodata, nullptr);
+  EXPECT_TRUE(rodata->is_frozen_at_load);
+  ASSERT_EQ(rodata->contents.size(), 4u);
+  EXPECT_EQ(rodata->contents[0], 64);
+  const MapSpec* bss = object->find_map("object_p.bss");
+  ASSERT_NE(bss, nullptr);
+  EXPECT_TRUE(bss->contents.empty());
+  // Offsets in the section come from the ELF symbols; the compiler leaves them 0.
+  const auto id = object->btf->find_by_name(".data", BtfKind::kDatasec);
+  ASSERT_TRUE(id);
+  EXPECT_EQ(object->btf->type(*id).size, data->value_size);
+}
+
+TEST(ObjectsTest, InitialEntriesOfMaps) {
+  auto object = read_path(fixture("maps"));
+  ASSERT_TRUE(object) << object.error().to_string();
+  const MapSpec* outer = object->find_map("outer");
+  ASSERT_NE(outer, nullptr);
+  ASSERT_EQ(outer->slots.size(), 2u);
+  EXPECT_EQ(outer->slots[0].index, 0u);
+  EXPECT_EQ(outer->slots[0].name, "one");
+  EXPECT_EQ(outer->slots[1].index, 2u);
+  EXPECT_EQ(outer->slots[1].name, "two");
+  ASSERT_NE(outer->inner, nullptr);
+  EXPECT_EQ(outer->inner->max_entries, 2u);
+  const MapSpec* jumps = object->find_map("jumps");
+  ASSERT_EQ(jumps->slots.size(), 1u);
+  EXPECT_EQ(jumps->slots[0].index, 1u);
+  EXPECT_EQ(jumps->slots[0].name, "target");
+}
+
+TEST(ObjectsTest, ExternsStayNames) {
+  auto object = read_path(fixture("externs"));
+  ASSERT_TRUE(object) << object.error().to_string();
+  const ProgramSpec* symbols = object->find_program("symbols");
+  ASSERT_NE(symbols, nullptr);
+  ASSERT_FALSE(symbols->defect) << symbols->defect->to_string();
+  ASSERT_EQ(symbols->kfuncs.size(), 2u);
+  EXPECT_EQ(symbols->kfuncs[0].name, "bpf_no_such_kfunc");
+  EXPECT_TRUE(symbols->kfuncs[0].is_weak);
+  EXPECT_EQ(symbols->externs.size(), 3u) << "two variables, and the address of a function";
+}
+
+TEST(ObjectsTest, SettingsComeFromTheCallerOnly) {
+  auto object = read_path(fixture("externs"));
+  ASSERT_TRUE(object) << object.error().to_string();
+  const ProgramSpec* settings = object->find_program("settings");
+  ASSERT_TRUE(settings->defect) << "LINUX_KERNEL_VERSION is strong and unknown";
+  EXPECT_THAT(settings->defect->message, HasSubstr("LINUX_KERNEL_VERSION"));
+
+  ReadOptions options;
+  options.kernel_version = 0x06120c;
+  options.kconfig =
+      "CONFIG_HZ=250\nCONFIG_NET=y\nCONFIG_TUN=m\n# CONFIG_X is not "
+      "set\nCONFIG_DEFAULT_HOSTNAME=\"(none)\"\n";
+  object = read_path(fixture("externs"), options);
+  ASSERT_TRUE(object) << object.error().to_string();
+  EXPECT_FALSE(object->find_program("settings")->defect);
+  const MapSpec* map = object->find_map("object_.kconfig");
+  ASSERT_NE(map, nullptr);
+  const auto number = [&](std::string_view name) -> std::int64_t {
+    for (const KconfigExtern& variable : object->kconfig) {
+      if (variable.name != name) continue;
+      std::int64_t value = 0;
+      for (std::uint32_t i = variable.size; i-- > 0;)
+        value = value << 8 | map->contents[variable.offset + i];
+      return variable.is_set ? value : -1;
+    }
+    return -2;
+  };
+  EXPECT_EQ(number("LINUX_KERNEL_VERSION"), 0x06120c);
+  EXPECT_EQ(number("CONFIG_HZ"), 250);
+  EXPECT_EQ(number("CONFIG_NET"), 1);
+  EXPECT_EQ(number("CONFIG_TUN"), 2);
+  EXPECT_EQ(number("CONFIG_NOT_THERE"), -1);
+  EXPECT_EQ(number("CONFIG_DEFAULT_HOSTNAME"), 0x29656e6f6e28) << "\"(none)\"";
+}
+
+TEST(ObjectsTest, TakesWhatLibbpfRefuses) {
+  auto object = read_path(fixture("refused_by_libbpf"));
+  ASSERT_TRUE(object) << object.error().to_string();
+  const ProgramSpec* tail = object->find_program("tail");
+  ASSERT_NE(tail, nullptr);
+  EXPECT_EQ(tail->section, "2/1");
+  EXPECT_EQ(object->find_map("global_ns")->pinning, 16u);
+  EXPECT_THAT(object->notes, ElementsAre(HasSubstr("static function 'tail'")));
+}
+
+}  // namespace
+}  // namespace lmn
