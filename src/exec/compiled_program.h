@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// CompiledProgram: owner of something that can run on frames, whoever made it: the checked interpreter now, the LLVM
-// compiler later.
+// CompiledProgram: owner of something that can run on frames, whoever made it: the checked
+// interpreter now, the LLVM compiler later.
 //
 // Running is one indirect call per batch; inside, no call that is not the program's own.
-// Threads: run_batch() from any number of workers at once, each with its own RunContext; the image is immutable.
+// Threads: run_batch() from any number of workers at once, each with its own RunContext; the image
+// is immutable.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,8 @@ class CompiledProgram {
   virtual void run_batch(FrameBatch& batch, RunContext& context) noexcept = 0;
   // Runs it on one packet; the verdict is returned, a redirect stays in context.redirect.
   virtual std::uint32_t run(XdpBuff& buff, RunContext& context) noexcept = 0;
-  // What ProgramEntry::interpreter_image holds for tail calls into this program; null when it has none.
+  // What ProgramEntry::interpreter_image holds for tail calls into this program; null when it has
+  // none.
   virtual const void* interpreter_image() const noexcept = 0;
 };
 

@@ -357,6 +357,27 @@ TEST(Interpreter, CallbacksGetWhatTheHelperHandsThem) {
             77u);
 }
 
+TEST(Interpreter, HelpersReadAddressesThatTheProgramMayRead) {
+  // What is readable from r3 on, of 16 bytes asked for.
+  auto count_from = [](const char* address) {
+    Lab lab;
+    lab.add_map(kValues);
+    return lab
+        .run(std::string("r6 = map[idx:0]+4\n *(u64 *)(r10 -64) = r6\n r6 = r1\n") + address +
+             "\n r1 = r10\n r1 += -16\n r2 = 16\n call bpf_probe_read_kernel\n exit")
+        .verdict;
+  };
+  EXPECT_EQ(count_from("r3 = *(u32 *)(r1 +0)\n r3 += 60"), 4u) << "the packet ends";
+  EXPECT_EQ(count_from("r3 = *(u32 *)(r1 +0)\n r3 += 64"), 0u) << "behind the packet";
+  EXPECT_EQ(count_from("r3 = r10\n r3 += -64"), 16u) << "the stack";
+  EXPECT_EQ(count_from("r3 = r10\n r3 += -8"), 8u) << "the stack ends";
+  EXPECT_EQ(count_from("r3 = *(u64 *)(r10 -64)"), 12u) << "a map value";
+  EXPECT_EQ(count_from("r4 = *(u64 *)(r10 -64)\n r3 = 0\n r3 |= r4"), 12u)
+      << "its bits as a number";
+  EXPECT_EQ(count_from("r3 = 4096"), 0u) << "no memory of the program";
+  EXPECT_EQ(count_from("r3 = r6"), 0u) << "the context is no memory";
+}
+
 TEST(Interpreter, RecordsAreOwnedUntilTheyAreSubmitted) {
   Lab lab;
   lab.add_map(kValues);

@@ -26,7 +26,7 @@ constexpr HelperArg kStackOrNull{ArgKind::kPtrToStack, kArgMaybeNull};
 constexpr HelperArg kRecord{ArgKind::kPtrToRingbufMem, kArgRelease};
 constexpr HelperArg kString{ArgKind::kPtrToConstStr};
 
-const std::array<HelperProto, 13> kProtos = {{
+const std::array<HelperProto, 14> kProtos = {{
     {1,
      "bpf_map_lookup_elem",
      kHelperPktAccess,
@@ -51,6 +51,13 @@ const std::array<HelperProto, 13> kProtos = {{
      {kMemOrNull, kSizeOrZero, kMemOrNull, kSizeOrZero, kAny},
      "4.6"},
     {44, "bpf_xdp_adjust_head", kHelperChangesPacket, RetKind::kInteger, 0, {kCtx, kAny}, "4.10"},
+    {113,
+     "bpf_probe_read_kernel",
+     kHelperGplOnly,
+     RetKind::kInteger,
+     0,
+     {kMemUninit, kSizeOrZero, kAny},
+     "5.5"},
     {131,
      "bpf_ringbuf_reserve",
      0,
@@ -123,6 +130,9 @@ Word compare(Word r1, Word r2, Word r3, Word, Word, RunContext*) noexcept {
 Word buff_len(Word, Word, Word, Word, Word, RunContext* context) noexcept {
   return context->buff->length();
 }
+Word read_address(Word r1, Word r2, Word r3, Word, Word, RunContext* context) noexcept {
+  return context->read_guest(context->engine_state, r3, {reinterpret_cast<std::uint8_t*>(r1), r2});
+}
 Word load_first_byte(Word, Word r2, Word r3, Word, Word, RunContext* context) noexcept {
   *reinterpret_cast<std::uint8_t*>(r3) = context->buff->data[r2];
   return 0;
@@ -144,6 +154,8 @@ HelperFn find_body(std::uint32_t id) noexcept {
       return add_sizes;
     case 44:
       return adjust_head;
+    case 113:
+      return read_address;
     case 131:
       return reserve;
     case 132:

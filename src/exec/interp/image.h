@@ -81,6 +81,7 @@ class ProgramImage {
   // The step that a kFunction value stands for, or null.
   const Step* find_step(std::uint64_t address) const;
   const Constant& constant(std::uint32_t index) const { return constants_[index]; }
+  std::span<const Constant> constants() const { return constants_; }
   const HelperCall& helper(std::uint32_t index) const { return helpers_[index]; }
   // The context load of `size_bytes` at `offset`; not allowed for any other place than a field.
   ContextLoad context_load(std::int64_t offset, std::uint32_t size_bytes) const;

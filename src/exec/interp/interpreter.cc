@@ -150,10 +150,12 @@ class InterpretedProgram final : public CompiledProgram {
     machine.trace = options_.trace;
     machine.context->engine_state = &machine;
     machine.context->call_back = call_back;
+    machine.context->read_guest = read_guest;
   }
   static void detach(RunContext& context) {
     context.engine_state = nullptr;
     context.call_back = nullptr;
+    context.read_guest = nullptr;
   }
 
   std::uint32_t run_one(Machine& machine, XdpBuff& buff) const noexcept {

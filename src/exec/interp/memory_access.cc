@@ -5,6 +5,7 @@
 #include "exec/interp/memory_access.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 namespace lmn::interp {
@@ -191,7 +192,60 @@ Demand demand_of(const Machine& machine, const Step* step, std::uint8_t base,
   return {base, address, size_bytes, access != Access::kWrite, access != Access::kRead, false};
 }
 
+// The part of `object` from `address` on, at most out.size() bytes; 0 when the address lies
+// elsewhere or may not be read.
+std::size_t copy_from(const Object& object, std::uint64_t address, std::span<std::uint8_t> out) {
+  const std::uint64_t offset = address - object.base;
+  if (!object.is_usable || (object.rights & kMayRead) == 0 || offset >= object.size_bytes) return 0;
+  const std::size_t count = std::min<std::size_t>(out.size(), object.size_bytes - offset);
+  if (object.frame != nullptr) {
+    zero_unwritten(*object.frame, static_cast<std::uint32_t>(offset), count);
+  }
+  std::memcpy(out.data(), reinterpret_cast<const void*>(address), count);
+  return count;
+}
+
+// The same over all objects that the shadows of `held` refer to.
+std::size_t copy_from_any(const Machine& machine, std::span<const Shadow> held,
+                          std::uint64_t address, std::span<std::uint8_t> out) {
+  for (const Shadow& shadow : held) {
+    if (!shadow.is_pointer()) continue;
+    const std::size_t count = copy_from(find_object(machine, shadow), address, out);
+    if (count > 0) return count;
+  }
+  return 0;
+}
+
+std::size_t copy_from_frame(const Machine& machine, const Frame& frame, std::uint64_t address,
+                            std::span<std::uint8_t> out) {
+  const auto base = reinterpret_cast<std::uintptr_t>(frame.stack.data());
+  std::size_t count = copy_from(stack_object(Shadow::stack(base, frame.serial)), address, out);
+  for (std::uint64_t slots = frame.pointer_slots; count == 0 && slots != 0; slots &= slots - 1) {
+    const Shadow& spilled = frame.spilled[static_cast<std::size_t>(std::countr_zero(slots))];
+    count = copy_from_any(machine, {&spilled, 1}, address, out);
+  }
+  return count;
+}
+
 }  // namespace
+
+std::size_t read_guest(void* engine_state, std::uint64_t address,
+                       std::span<std::uint8_t> out) noexcept {
+  const Machine& machine = *static_cast<Machine*>(engine_state);
+  const std::uint64_t generation = machine.context->packet_generation;
+  const Shadow packet[] = {Shadow::packet(ValueKind::kPacket, generation),
+                           Shadow::packet(ValueKind::kPacketMeta, generation)};
+  std::size_t count = copy_from_any(machine, packet, address, out);
+  if (count == 0) count = copy_from_any(machine, machine.shadow, address, out);
+  for (std::uint32_t depth = 0; count == 0 && depth <= machine.depth; ++depth) {
+    count = copy_from_frame(machine, machine.frames[depth], address, out);
+  }
+  for (const Constant& constant : machine.image->constants()) {
+    if (count > 0) break;
+    count = copy_from_any(machine, {&constant.shadow, 1}, address, out);
+  }
+  return count;
+}
 
 Place check_access(Machine& machine, const Step* step, std::uint8_t base, std::uint32_t size_bytes,
                    Access access) {

@@ -12,7 +12,9 @@
 // Internal to exec/interp. Threads: as the Machine. Tested by exec_test.cc.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "exec/interp/machine.h"
 
@@ -49,6 +51,12 @@ struct RegionUse {
   bool is_output = false;
 };
 Place check_region(Machine& machine, const Step* step, std::uint8_t reg, const RegionUse& use);
+
+// RunContext::read_guest: copies what the program may read from `address` on, for helpers that are
+// given addresses as numbers. The program may read the packet, its frames, and every object that it
+// holds a pointer to, in a register, on the stack or in its code.
+std::size_t read_guest(void* engine_state, std::uint64_t address,
+                       std::span<std::uint8_t> out) noexcept;
 
 // dst = context field. Null: trapped.
 const Step* load_context(Machine& machine, const Step* step, std::uint32_t size_bytes,
