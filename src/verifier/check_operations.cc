@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The rules of one instruction by itself: what it writes, what it calls, what it refers to outside
+// the program. Tested by structure_test.cc.
+// Source: Linux 6.18, kernel/bpf/verifier.c (check_reg_arg, check_helper_call, check_kfunc_call,
+// check_ld_abs, check_alu_op).
+#include <fmt/format.h>
+
+#include "insn/disasm.h"
+#include "insn/helper_names.h"
+#include "insn/insn_table.h"
+#include "verifier/rules.h"
+#include "verifier/structure_checks.h"
+
+namespace lmn {
+namespace {
+
+Result<void> check_helper(const StructureDraft& draft, InsnIndex at, const Insn& insn) {
+  const HelperProto* helper =
+      insn.imm < 0 ? nullptr : draft.env.find_helper(static_cast<std::uint32_t>(insn.imm));
+  if (helper == nullptr) {
+    const std::string_view name = uapi_helper_name(insn.imm);
+    return refuse(draft.program, Rule::kHelperUnknown, at,
+                  fmt::format("unknown func {}#{}", name.empty() ? "unknown" : name, insn.imm));
+  }
+  if ((helper->flags & kHelperGplOnly) != 0 && !draft.program.is_gpl_compatible()) {
+    return refuse(draft.program, Rule::kHelperLicense, at,
+                  fmt::format("cannot call GPL-restricted function {}#{} from non-GPL compatible "
+                              "program (its license is \"{}\")",
+                              helper->name, helper->id, draft.program.license));
+  }
+  return {};
+}
+
+// `list` holds names of things outside the program; `index` is the program's and may be anything.
+template <typename Ref>
+std::string name_at(const std::vector<Ref>& list, std::int64_t index) {
+  const auto position = static_cast<std::uint32_t>(index);
+  return position < list.size() ? fmt::format("'{}'", list[position].name)
+                                : fmt::format("number {}, of {}", position, list.size());
+}
+
+Result<void> check_call(const StructureDraft& draft, InsnIndex at, const Insn& insn) {
+  if (is_helper_call(insn)) return check_helper(draft, at, insn);
+  if (!is_kfunc_call(insn)) return {};
+  return refuse(draft.program, Rule::kKfunc, at,
+                fmt::format("call of kernel function {}", name_at(draft.program.kfuncs, insn.imm)));
+}
+
+}  // namespace
+
+Result<void> check_operation(const StructureDraft& draft, InsnIndex at) {
+  const Insn& insn = draft.insns()[at.value];
+  switch (op_class(insn.op)) {
+    case OpClass::kCall:
+      LMN_CHECK_OK(check_call(draft, at, insn));
+      break;
+    case OpClass::kLegacy:
+      return refuse(draft.program, Rule::kLegacyAccess, at,
+                    fmt::format("{}: packet access of classic BPF (LD_ABS, LD_IND) is not allowed "
+                                "for XDP programs",
+                                disassemble(insn)));
+    case OpClass::kAddrSpaceCast:
+      return refuse(draft.program, Rule::kArena, at,
+                    "addr_space_cast in a program without an arena");
+    case OpClass::kWide:
+      if (insn.op == Op::kLddw && insn.src == BPF_PSEUDO_BTF_ID) {
+        return refuse(draft.program, Rule::kExtern, at,
+                      fmt::format("reference to kernel variable {}",
+                                  name_at(draft.program.externs, insn.imm)));
+      }
+      break;
+    case OpClass::kAlu:
+    case OpClass::kByteSwap:
+    case OpClass::kLoad:
+    case OpClass::kStore:
+    case OpClass::kAtomic:
+    case OpClass::kJump:
+    case OpClass::kBranch:
+    case OpClass::kExit:
+      break;
+  }
+  if (written_register(insn) == kFramePointer) {
+    return refuse(draft.program, Rule::kFramePointer, at,
+                  fmt::format("{}: frame pointer is read only", disassemble(insn)));
+  }
+  return {};
+}
+
+}  // namespace lmn

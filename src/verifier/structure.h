@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The structural pass, first stage of the verifier: what can be said of a program without knowing
+// any value. It makes a StructuredProgram, the only thing the checked interpreter takes.
+//
+// The rules, in the order in which they are checked (rules.def has their words):
+//
+//   size        program-size
+//   encoding    fields: also for programs that never were bytes
+//   functions   call-target, subprogram-count: a function starts at 0 and wherever a call or the
+//               address of a function leads; it ends where the next one starts
+//   jumps       jump-range (also gotol and may_goto), last-insn: control leaves a function only by
+//               exit
+//   maps        map-count, map-type, map-reference, map-value-type, map-value-entries,
+//               map-value-offset
+//   reach       unreachable, jump-into-lddw: the first instruction that no path leads to is named
+//   operations  frame-pointer, helper-unknown, helper-license, kfunc, extern, legacy-access, arena
+//   calls       recursion, call-depth, tail-call-btf
+//
+// Loops are legal; whether they end is not judged here.
+//
+// Differences from Linux 6.18: (1) the kernel applies the rules of "operations" and "fields" only
+// where its path-sensitive analysis gets to, so it accepts a call of an unknown helper in code that
+// constants make dead; here every instruction that a jump could lead to counts. The rules of one
+// instruction are in check_operation (check_operations.cc), so that the path-sensitive stage can
+// take them over. (2) Distances are added in 64 bits: a gotol by 2^31 - 1 is out of range, where
+// the kernel's sum wraps to another number that is out of range.
+// Not done yet: the depth of calls through callbacks (bpf_loop) and the stack's bytes are the
+// path-sensitive stage's, which knows what a callback is used for.
+//
+// Threads: a pure function; StructuredProgram is a value.
+// Tested by structure_test.cc, and forge_test.cc proves that nobody else can make one.
+// Source: Linux 6.18, kernel/bpf/verifier.c (add_subprog_and_kfunc, check_subprogs,
+// resolve_pseudo_ldimm64, check_cfg, check_max_stack_depth, check_helper_call, check_reg_arg).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "insn/insn.h"
+#include "spec/environment.h"
+#include "spec/map_spec.h"
+#include "spec/program_spec.h"
+
+namespace lmn {
+
+// A function of the program: the slots [start, end).
+struct Subprogram {
+  InsnIndex start;
+  InsnIndex end;
+  bool has_tail_call = false;
+
+  bool operator==(const Subprogram&) const = default;
+};
+
+// An instruction that refers to a function of the program.
+struct CallSite {
+  InsnIndex insn;
+  std::uint32_t callee = 0;  // position in StructuredProgram::subprograms
+  bool is_address = false;   // lddw of BPF_PSEUDO_FUNC: the callee is a callback
+
+  bool operator==(const CallSite&) const = default;
+};
+
+// What the pass learns on the way.
+struct StructureFacts {
+  std::vector<Subprogram> subprograms;  // sorted by start; the first is the entry
+  std::vector<CallSite> calls;          // sorted by insn
+  std::uint32_t max_call_depth = 1;     // frames, the entry's included; callbacks not counted
+  bool has_tail_calls = false;
+  bool has_backward_jumps = false;  // without one there is no loop
+};
+
+class StructuredProgram;
+
+// Errors: kRefused (Linux refuses it too) or kNotSupported, with Linux's errno, message
+// `prog "xdp_fw": insn 14: ... [rule-id]` and the source line; the defect of the spec, if it has
+// one.
+// `maps` are the blueprints of program.maps, in that order. REQUIRES: as many of them.
+Result<StructuredProgram> check_structure(const Environment& env, const ProgramSpec& program,
+                                          std::span<const MapSpec> maps);
+
+// A program that passed. Made by check_structure and copied, never forged.
+class StructuredProgram {
+ public:
+  // Only check_structure can make one.
+  class Key {
+    Key() {}            // not defaulted: {} must not make one either
+    Key(const Key&) {}  // not trivial: std::bit_cast must not make one either
+    friend Result<StructuredProgram> check_structure(const Environment&, const ProgramSpec&,
+                                                     std::span<const MapSpec>);
+  };
+
+  StructuredProgram(Key, ProgramSpec spec, std::vector<MapSpec> maps, StructureFacts facts);
+
+  const ProgramSpec& spec() const { return spec_; }
+  std::span<const MapSpec> maps() const { return maps_; }
+  std::span<const Subprogram> subprograms() const { return facts_.subprograms; }
+  std::span<const CallSite> calls() const { return facts_.calls; }
+  std::uint32_t max_call_depth() const { return facts_.max_call_depth; }
+  bool has_tail_calls() const { return facts_.has_tail_calls; }
+  bool has_backward_jumps() const { return facts_.has_backward_jumps; }
+
+  // The function that `insn` calls or takes the address of; nullopt when it does neither.
+  std::optional<std::uint32_t> callee_of(InsnIndex insn) const;
+  // The function that holds `insn`. REQUIRES: it is an instruction of the program.
+  std::uint32_t subprogram_of(InsnIndex insn) const;
+
+ private:
+  ProgramSpec spec_;
+  std::vector<MapSpec> maps_;
+  StructureFacts facts_;
+};
+
+}  // namespace lmn
