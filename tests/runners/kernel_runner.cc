@@ -30,6 +30,12 @@ bool is_per_cpu(std::uint32_t type) {
          type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
 }
 
+std::uint32_t id_of(int map_fd) {
+  struct bpf_map_info info = {};
+  std::uint32_t size = sizeof info;
+  return bpf_obj_get_info_by_fd(map_fd, &info, &size) == 0 ? info.id : 0;
+}
+
 struct ObjectDeleter {
   void operator()(struct bpf_object* object) const { bpf_object__close(object); }
 };
@@ -43,6 +49,7 @@ class KernelRunner final : public ObjectRunner {
     bpf_object__for_each_map(map, object_.get()) {
       Opened opened{bpf_map__fd(map), {}};
       opened.shape.name = bpf_map__name(map);
+      opened.shape.id = id_of(opened.fd);
       opened.shape.type = bpf_map__type(map);
       opened.shape.key_size = bpf_map__key_size(map);
       opened.shape.value_size = bpf_map__value_size(map);

@@ -11,6 +11,8 @@ std::optional<std::string> why_no_runner(RunnerKind kind) {
   switch (kind) {
     case RunnerKind::kKernel:
       return why_no_kernel_oracle();
+    case RunnerKind::kInterpreter:
+      return std::nullopt;
   }
   return std::nullopt;
 }
@@ -20,6 +22,8 @@ Result<std::unique_ptr<ObjectRunner>> open_runner(RunnerKind kind, const std::st
   switch (kind) {
     case RunnerKind::kKernel:
       return open_kernel_runner(path, program);
+    case RunnerKind::kInterpreter:
+      return open_engine_runner(path, program, nullptr);
   }
   return make_error(ErrorCode::kInternal, "a runner kind without a case");
 }

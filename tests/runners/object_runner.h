@@ -29,6 +29,8 @@
 
 namespace lmn {
 
+class TraceListener;  // exec/interp/trace.h
+
 struct PacketResult {
   std::uint32_t verdict = 0;
   std::vector<std::uint8_t> packet;  // as the program left it
@@ -43,6 +45,8 @@ struct MapEntry {
 
 struct MapShape {
   std::string name;
+  std::uint32_t id =
+      0;  // as its owner numbers maps: what `bpftool map dump id` takes, for the kernel
   std::uint32_t type = 0;
   std::uint32_t key_size = 0;
   std::uint32_t value_size = 0;
@@ -69,7 +73,7 @@ class ObjectRunner {
   virtual Result<std::vector<MapEntry>> entries(std::string_view map) = 0;
 };
 
-enum class RunnerKind : std::uint8_t { kKernel };
+enum class RunnerKind : std::uint8_t { kKernel, kInterpreter };
 // Nothing when runners of that kind work here; else a sentence for GTEST_SKIP.
 std::optional<std::string> why_no_runner(RunnerKind kind);
 
@@ -78,8 +82,11 @@ std::optional<std::string> why_no_runner(RunnerKind kind);
 Result<std::unique_ptr<ObjectRunner>> open_runner(RunnerKind kind, const std::string& path,
                                                   const std::string& program);
 
-// The kernel's, for the file that chooses.
+// The two by themselves. `trace`, if any, is told of every instruction before it runs.
 Result<std::unique_ptr<ObjectRunner>> open_kernel_runner(const std::string& path,
                                                          const std::string& program);
+Result<std::unique_ptr<ObjectRunner>> open_engine_runner(const std::string& path,
+                                                         const std::string& program,
+                                                         TraceListener* trace);
 
 }  // namespace lmn

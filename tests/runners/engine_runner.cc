@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// LMN's engine behind ObjectRunner: the object is read, checked and prepared as `lmn run` does it,
+// and Engine::test_run runs one packet. A trap is an error here, never just a verdict: what the
+// kernel accepts must not be stopped.
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "abi/limits.h"
+#include "base/file.h"
+#include "engine/engine.h"
+#include "exec/interp/interpreter.h"
+#include "helpers/helpers.h"
+#include "object/object_reader.h"
+#include "runners/object_runner.h"
+#include "verifier/structure.h"
+
+namespace lmn {
+namespace {
+
+class EngineRunner final : public ObjectRunner {
+ public:
+  static Result<std::unique_ptr<ObjectRunner>> open(const std::string& path,
+                                                    const std::string& program,
+                                                    TraceListener* trace) {
+    LMN_TRY(const std::vector<std::uint8_t> bytes, read_file(path, limits::kObjectBytesMax));
+    LMN_TRY(ObjectSpec spec, read_object(bytes, {.object_name = object_name_of(path)}));
+    if (spec.programs.empty()) return make_error(ErrorCode::kNotFound, path + ": no program");
+    std::unique_ptr<EngineRunner> runner(new EngineRunner);
+    LMN_TRY(runner->engine_, Engine::create({.seed = 1}));
+    LMN_TRY(auto target, runner->engine_->open_port("veth:here,there"));
+    runner->target_ = target[0];
+    LoadOptions options;
+    options.object_name = object_name_of(path);
+    options.programs = {program.empty() ? spec.programs[0].name : program};
+    LMN_TRY(runner->object_, runner->engine_->load(spec, options));
+    runner->program_ = runner->object_->find_program(options.programs[0]);
+    if (trace != nullptr) LMN_CHECK_OK(runner->prepare_again(trace));
+    return std::unique_ptr<ObjectRunner>(std::move(runner));
+  }
+
+  std::string_view name() const override { return "interpreter"; }
+
+  std::vector<MapShape> maps() const override {
+    std::vector<MapShape> shapes;
+    for (const auto& map : object_->maps) {
+      const MapSpec& spec = map->spec();
+      shapes.push_back({spec.name, map->id(), spec.type, spec.key_size, spec.value_size,
+                        spec.max_entries, map->user_value_bytes()});
+    }
+    return shapes;
+  }
+
+  std::uint32_t redirect_ifindex() const override { return target_->info().ifindex; }
+
+  Result<PacketResult> run(std::span<const std::uint8_t> packet) override {
+    LMN_TRY(TestRunResult result, engine_->test_run(*program_, packet, {}));
+    if (!result.traps.empty()) return make_error(ErrorCode::kRefused, result.traps[0].text);
+    return PacketResult{result.verdict, std::move(result.packet)};
+  }
+
+  Result<void> set_entry(std::string_view map, std::span<const std::uint8_t> key,
+                         std::span<const std::uint8_t> value) override {
+    LMN_TRY(Map * found, find(map));
+    if (key.size() != found->spec().key_size || value.size() != found->user_value_bytes()) {
+      return make_error(ErrorCode::kInvalidArgument, "key or value of another size than the map's");
+    }
+    const int error = found->user_update(key.data(), value, BPF_ANY);
+    if (error != 0) return make_error(system_error("update of " + std::string(map), -error));
+    return {};
+  }
+
+  Result<std::optional<std::vector<std::uint8_t>>> entry(
+      std::string_view map, std::span<const std::uint8_t> key) override {
+    LMN_TRY(Map * found, find(map));
+    std::vector<std::uint8_t> value(found->user_value_bytes());
+    const int error = found->copy_value(key.data(), value, 0);
+    if (error == -ENOENT) return std::optional<std::vector<std::uint8_t>>();
+    if (error != 0) return make_error(system_error("lookup in " + std::string(map), -error));
+    return std::optional(std::move(value));
+  }
+
+  Result<std::vector<MapEntry>> entries(std::string_view map) override {
+    LMN_TRY(Map * found, find(map));
+    std::vector<MapEntry> all;
+    std::vector<std::uint8_t> key(found->spec().key_size);
+    std::vector<std::uint8_t> next(found->spec().key_size);
+    const void* from = nullptr;
+    while (found->next_key(from, next.data()) == 0) {
+      key = next;
+      from = key.data();
+      LMN_TRY(auto value, entry(map, key));
+      if (value) all.push_back({key, *std::move(value)});
+    }
+    std::ranges::sort(all);
+    return all;
+  }
+
+ private:
+  EngineRunner() = default;
+
+  // The program once more, with somebody watching its instructions, in the place of the first.
+  Result<void> prepare_again(TraceListener* trace) {
+    const Environment environment = Engine::environment(Strictness::kTrusted);
+    std::vector<MapSpec> map_specs;
+    for (const Map* map : program_->maps) map_specs.push_back(map->spec());
+    LMN_TRY(StructuredProgram structured, check_structure(environment, program_->spec, map_specs));
+    InterpreterOptions options;
+    options.trace = trace;
+    LMN_TRY(program_->compiled, make_interpreted(std::move(structured), environment, program_->maps,
+                                                 HelperTable{helper_function}, options));
+    return {};
+  }
+
+  Result<Map*> find(std::string_view name) const {
+    for (const auto& map : object_->maps) {
+      const std::string& own = map->spec().name;
+      if (own == name || (name.starts_with('.') && own.ends_with(name))) return map.get();
+    }
+    return make_error(ErrorCode::kNotFound, "no map '" + std::string(name) + "' in the object");
+  }
+
+  std::unique_ptr<Engine> engine_;
+  Port* target_ = nullptr;
+  LoadedObject* object_ = nullptr;
+  Program* program_ = nullptr;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ObjectRunner>> open_engine_runner(const std::string& path,
+                                                         const std::string& program,
+                                                         TraceListener* trace) {
+  return EngineRunner::open(path, program, trace);
+}
+
+}  // namespace lmn
