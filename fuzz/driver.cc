@@ -34,6 +34,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 int LLVMFuzzerInitialize(int* argc, char*** argv) __attribute__((weak));
 std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t size_max,
                                     unsigned seed) __attribute__((weak));
+// NOLINTNEXTLINE(bugprone-reserved-identifier): the sanitizers' own name
 void __sanitizer_set_death_callback(void (*callback)()) __attribute__((weak));
 std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t size_max);
 }

@@ -24,6 +24,11 @@ def skip_reason(output):
     return found.group(1).strip() if found else "no reason given"
 
 
+def name_of(case):
+    """Without what gtest adds about a parameter."""
+    return case.get("name").split("  # GetParam")[0]
+
+
 def judge(case):
     """Returns (state, reason) of one <testcase>."""
     output = case.findtext("system-out") or ""
@@ -52,11 +57,11 @@ def summarize(root, out):
     for case in root.iter("testcase"):
         state, reason = judge(case)
         counts[state] += 1
-        times.append((float(case.get("time") or 0), case.get("name")))
+        times.append((float(case.get("time") or 0), name_of(case)))
         if state == "failed":
-            failed.append(case.get("name") + (f": {reason}" if reason else ""))
+            failed.append(name_of(case) + (f": {reason}" if reason else ""))
         if state == "skipped":
-            skipped.setdefault(reason, []).append(case.get("name"))
+            skipped.setdefault(reason, []).append(name_of(case))
     print(file=out)
     slowest = ", ".join(
         f"{name} {seconds:.1f} s" for seconds, name in sorted(times, reverse=True)[:SLOWEST_SHOWN]

@@ -138,7 +138,7 @@ def check_dead_sources(tree):
         stem = name.split(".")[0]
         listed = any(
             re.search(r"(?<![\w.])" + re.escape(name) + r"(?!\w)", text)
-            or (path.startswith("examples/") and re.search(r"\b" + re.escape(stem) + r"\b", text))
+            or (path.endswith(".c") and re.search(r"\b" + re.escape(stem) + r"\b", text))
             for text in lists.values()
         )
         if path.startswith(tuple(globbed)) and not re.search(r"(_test|_for_tests)\.cc$", path):

@@ -14,7 +14,7 @@ FAILED = (
     "<system-out>x</system-out></testcase>"
 )
 SKIPPED = (
-    '<testcase name="A.d" status="notrun"><skipped message="SKIP_REGULAR_EXPRESSION_MATCHED"/>'
+    '<testcase name="A.d  # GetParam() = 3" status="notrun"><skipped message="SKIP_REGULAR_EXPRESSION_MATCHED"/>'
     "<system-out>src/x.cc:3: Skipped\nno root\n\n[  SKIPPED ] A.d (0 ms)</system-out></testcase>"
 )
 SCRIPT_SKIPPED = (
