@@ -33,6 +33,8 @@ def existing_tests(root):
                     names.add(arguments[1])
                 # lmn_system_test(wire_ping ...) makes the ctest system.wire_ping.
                 kind = re.fullmatch(r"lmn_([a-z]+)_test", function)
+                if function == "lmn_bench":
+                    names.add(f"bench.{arguments[0]}")
                 if kind and arguments:
                     names.add(f"{kind.group(1)}.{arguments[0]}")
         if path == "fuzz/fuzzers.def":

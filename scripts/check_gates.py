@@ -41,9 +41,13 @@ def check(root):
             findings.append(Finding(PAGE, number, f"run by '{runner}': test or check"))
             continue
         sums[runner] += int(minutes)
-    for label, path in sorted(used_labels(root).items()):
+    labels = used_labels(root)
+    for label, path in sorted(labels.items()):
         if ("label", label) not in rows:
             findings.append(Finding(PAGE, 1, f"no row for the label '{label}' of {path}"))
+    for kind, name in rows:
+        if kind == "label" and name not in labels:
+            findings.append(Finding(PAGE, 1, f"no test has the label '{name}'"))
     steps = re.findall(r"(?m)^step ([\w-]+)", read_text(root, "scripts/check.sh"))
     for step in steps:
         if ("step", step) not in rows:

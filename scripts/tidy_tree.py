@@ -132,7 +132,9 @@ def check_dead_sources(tree):
         if re.search(r"lmn_module\([^)]*SOURCES \*", text)
     ]
     rows = set(ROW.findall(tree.text.get("fuzz/fuzzers.def", "")))
-    fuzzers = {f"fuzz/{row}_fuzz.cc" for _, row in rows}
+    named = {f"fuzz/{row}_fuzz.cc" for _, row in rows}
+    benches = re.findall(r"(?m)^lmn_bench\((\w+)", lists.get("bench/CMakeLists.txt", ""))
+    named |= {f"bench/{name}_bench.cc" for name in benches}
     for path in tree.having(".cc", ".c"):
         name = path.rsplit("/", 1)[-1]
         stem = name.split(".")[0]
@@ -143,7 +145,7 @@ def check_dead_sources(tree):
         )
         if path.startswith(tuple(globbed)) and not re.search(r"(_test|_for_tests)\.cc$", path):
             continue
-        if not listed and path not in fuzzers and name not in included:
+        if not listed and path not in named and name not in included:
             findings.append(Finding(path, 1, "[dead-file] no CMakeLists.txt lists it"))
     for path in tree.having(".h"):
         if path.rsplit("/", 1)[-1] not in included:

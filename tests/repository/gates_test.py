@@ -14,7 +14,9 @@ ROWS = [
 ]
 
 
-def tree(rows, cmake="lmn_add_test_executable(a SOURCES a.cc LABEL unit)\n", seconds=10):
+def tree(
+    rows, cmake="lmn_add_test_executable(a SOURCES a.cc LABEL unit)\nLABELS fuzz\n", seconds=10
+):
     return {
         "docs/GATES.md": "\n".join(rows) + "\n",
         "scripts/check.sh": "#!/bin/sh\n# Steps.\nstep gcc build\n",
@@ -34,6 +36,8 @@ class Gates(TreeTest):
             tree(ROWS, "set_tests_properties(x PROPERTIES LABELS system)\n"), "label 'system'"
         )
         self.assert_finding(tree(ROWS[:2]), "step 'gcc'")
+        unused = ROWS + ["| file | label | text | test | 1 |"]
+        self.assert_finding(tree(unused), "no test has the label 'file'")
         self.assert_finding(
             tree(ROWS + ["| lint | step | text | check | 1 |"]), "has no step 'lint'"
         )
