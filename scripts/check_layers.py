@@ -97,7 +97,7 @@ def includes_of(root, path):
 
 
 def is_test(path):
-    return re.search(r"_test\.(cc|h)$|_test_\w+\.(cc|h)$|/testing/", path) is not None
+    return re.search(r"_(test|for_tests)\.(cc|h)$", path) is not None
 
 
 def check_declared_levels(modules):
@@ -179,7 +179,9 @@ def check_confined(root, path):
     findings = []
     for line, quote, name in includes_of(root, path):
         for prefix, places, reason in CONFINED:
-            if quote == "<" and name.startswith(prefix) and not path.startswith(places):
+            if quote != "<" or not name.startswith(prefix) or path.startswith(places):
+                continue
+            if "tests/" not in places or not is_test(path):
                 findings.append(Finding(path, line, f"includes <{name}>: {reason}"))
         if name.startswith("fmt/") and path.endswith(".h"):
             findings.append(

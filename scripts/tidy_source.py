@@ -128,7 +128,7 @@ BANS = [
 
 
 def is_test(path):
-    return path.startswith("tests/") or re.search(r"_test(_\w+)?\.(cc|h)$", path) is not None
+    return path.startswith("tests/") or re.search(r"_(test|for_tests)\.(cc|h)$", path) is not None
 
 
 def blank(match):
