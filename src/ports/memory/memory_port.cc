@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The memory port. Tested by ports_contract_test.cc and memory_port_test.cc.
+// The memory port. Tested by ports_contract_test.cc and own_ports_test.cc.
 #include "ports/memory/memory_port.h"
 
 #include <cerrno>

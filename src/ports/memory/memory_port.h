@@ -15,7 +15,7 @@
 // Invariant: both sides are bounded (limits::kMemoryQueueFrames).
 // Threads: push(), end_input() and take() from the worker's thread or while the worker stands
 // still; after a push from a stop, wake the worker. Tested by ports_contract_test.cc,
-// memory_port_test.cc.
+// own_ports_test.cc.
 #pragma once
 
 #include <cstdint>

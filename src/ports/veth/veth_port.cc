@@ -9,7 +9,7 @@
 //
 // A pair has no outside: an end is exhausted whenever its ring is empty, and a run ends when all
 // ports of it say so together.
-// Threads: both ends belong to one worker. Tested by ports_contract_test.cc, veth_port_test.cc.
+// Threads: both ends belong to one worker. Tested by ports_contract_test.cc, own_ports_test.cc.
 #include <cerrno>
 #include <memory>
 #include <utility>

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Goal: what the contract suite does not say of the ports without an outside: memory ports tell why
+// a packet was not taken and carry metadata; veth pairs move frames without copying, are bounded,
+// and either end may go first. Method: small pools, queues filled to their limits and one more.
+#include <gtest/gtest.h>
+
+#include <cerrno>
+
+#include "ports/memory/memory_port.h"
+#include "ports/port.h"
+
+namespace lmn {
+namespace {
+
+class OwnPorts : public testing::Test {
+ protected:
+  OwnPorts() : pool_(*FramePool::create(8192)) {
+    resources_.pool = &pool_;
+    resources_.clock = &clock_;
+  }
+  OpenedPorts open(std::string_view text) { return *open_port(*parse_port_spec(text), resources_); }
+  XdpFrame* make_frame(std::size_t length) {
+    XdpBuff buff = make_xdp_buff(pool_, pool_.allocate(), RxQueueInfo{});
+    buff.data_end += length;
+    return to_frame(buff);
+  }
+
+  FramePool pool_;
+  FakeClock clock_;
+  PortResources resources_;
+};
+
+TEST_F(OwnPorts, MemoryTellsWhyAPacketIsNotTaken) {
+  OpenedPorts ports = open("memory:m,mtu=100");
+  MemoryPort& port = *as_memory_port(*ports[0]);
+  const std::vector<std::uint8_t> bytes(200, 7);
+  const ByteSpan all(bytes);
+  EXPECT_EQ(port.push({.bytes = all.first(118)}), 0);
+  EXPECT_EQ(port.push({.bytes = all.first(119)}), EMSGSIZE);
+  EXPECT_EQ(port.push({.bytes = all.first(14)}), 0);
+  EXPECT_EQ(port.push({.bytes = all.first(13)}), EINVAL);
+  EXPECT_EQ(port.push({.bytes = all.first(60), .metadata = all.first(5)}), EINVAL);
+  const Counters& counters = port.rx_queue().counters();
+  EXPECT_EQ(counters.get(Counter::kRxOversize), 1u);
+  EXPECT_EQ(counters.get(Counter::kRxUndersize), 1u);
+  std::size_t taken = 2;
+  while (port.push({.bytes = all.first(60)}) == 0) ++taken;
+  EXPECT_EQ(taken, limits::kMemoryQueueFrames);
+  EXPECT_EQ(port.push({.bytes = all.first(60)}), ENOBUFS);
+  EXPECT_EQ(counters.get(Counter::kRxNoFrame), 2u);
+}
+
+TEST_F(OwnPorts, MemoryNamesAnEmptyPool) {
+  auto small = FramePool::create(1);
+  resources_.pool = &*small;
+  OpenedPorts ports = open("memory");
+  MemoryPort& port = *as_memory_port(*ports[0]);
+  const std::vector<std::uint8_t> bytes(60);
+  EXPECT_EQ(port.push({.bytes = bytes}), 0);
+  EXPECT_EQ(port.push({.bytes = bytes}), ENOBUFS);
+  ports.clear();
+  EXPECT_EQ(small->in_use(), 0u);
+}
+
+TEST_F(OwnPorts, MemoryCarriesMetadataOfEverySizeAndTheTime) {
+  OpenedPorts ports = open("memory");
+  MemoryPort& port = *as_memory_port(*ports[0]);
+  std::vector<std::uint8_t> bytes(3520);
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::uint8_t>(i);
+  for (std::size_t size = 0; size <= limits::kMetadataBytesMax; size += 4) {
+    const ByteSpan metadata = ByteSpan(bytes).first(size);
+    ASSERT_EQ(
+        port.push(
+            {.bytes = ByteSpan(bytes).first(100), .metadata = metadata, .rx_time_ns = size + 1}),
+        0);
+    FrameBatch batch;
+    ASSERT_EQ(port.rx_queue().receive(batch), 1u);
+    const XdpBuff& buff = batch.buffs[0];
+    EXPECT_EQ(buff.metadata_length(), size);
+    EXPECT_TRUE(std::equal(metadata.begin(), metadata.end(), buff.data_meta));
+    EXPECT_EQ(buff.length(), 100u);
+    EXPECT_EQ(buff.data[99], 99);
+    EXPECT_EQ(buff.rx_time_ns, size + 1);
+    pool_.free(buff.hard_start);
+  }
+  // The most metadata takes head-room from the packet behind it.
+  const ByteSpan most = ByteSpan(bytes).first(limits::kMetadataBytesMax);
+  EXPECT_EQ(port.push({.bytes = bytes, .metadata = most}), EMSGSIZE);
+  EXPECT_EQ(port.push({.bytes = bytes}), 0);
+  EXPECT_EQ(as_memory_port(*open("veth:a,b")[0]), nullptr);
+}
+
+TEST_F(OwnPorts, MemoryTransmitSideIsBounded) {
+  OpenedPorts ports = open("memory");
+  TxQueue& tx = ports[0]->tx_queue();
+  for (std::size_t i = 0; i <= limits::kMemoryQueueFrames; ++i) tx.enqueue(make_frame(60));
+  EXPECT_EQ(tx.counters().get(Counter::kTxPackets), limits::kMemoryQueueFrames);
+  EXPECT_EQ(tx.counters().get(Counter::kTxDropped), 1u);
+  ports.clear();
+  EXPECT_EQ(pool_.in_use(), 0u);
+}
+
+TEST_F(OwnPorts, VethMovesTheFrameItself) {
+  OpenedPorts ports = open("veth:a,b");
+  XdpFrame* frame = make_frame(60);
+  const std::uint8_t* start = frame->hard_start();
+  ports[0]->tx_queue().enqueue(frame);
+  EXPECT_TRUE(ports[0]->rx_queue().is_exhausted());
+  EXPECT_FALSE(ports[1]->rx_queue().is_exhausted());
+  FrameBatch batch;
+  ASSERT_EQ(ports[1]->rx_queue().receive(batch), 1u);
+  EXPECT_EQ(batch.buffs[0].hard_start, start);
+  EXPECT_EQ(batch.buffs[0].rxq->ifindex, ports[1]->info().ifindex);
+  EXPECT_TRUE(ports[1]->rx_queue().is_exhausted());
+  pool_.free(batch.buffs[0].hard_start);
+}
+
+TEST_F(OwnPorts, VethIsBoundedAndItsEndsMayGoInAnyOrder) {
+  OpenedPorts ports = open("veth:a,b");
+  TxQueue& tx = ports[0]->tx_queue();
+  for (std::size_t i = 0; i < limits::kVethQueueFrames + 5; ++i) tx.enqueue(make_frame(60));
+  EXPECT_EQ(tx.counters().get(Counter::kTxPackets), limits::kVethQueueFrames);
+  EXPECT_EQ(tx.counters().get(Counter::kTxDropped), 5u);
+  ports[1]->tx_queue().enqueue(make_frame(60));
+  ports.erase(ports.begin() + 1);
+  EXPECT_EQ(tx.check(60), ENETDOWN) << "the peer is gone";
+  tx.enqueue(make_frame(60));
+  EXPECT_EQ(tx.counters().get(Counter::kTxDropped), 6u);
+  FrameBatch batch;
+  EXPECT_EQ(ports[0]->rx_queue().receive(batch), 1u) << "sent before the peer went";
+  pool_.free(batch.buffs[0].hard_start);
+  ports.clear();
+  EXPECT_EQ(pool_.in_use(), 0u);
+}
+
+}  // namespace
+}  // namespace lmn
