@@ -62,7 +62,10 @@ check_tidy() {
     clang-tidy-19 --quiet -p build/dev --warnings-as-errors='*'
 }
 
+check_shell() { { sources '*.sh'; echo dev .ci/run; } | xargs -r shellcheck -x -P SCRIPTDIR; }
+
 step format check_format
+step shellcheck check_shell
 step dev build_and_test dev
 step headers check_headers
 step clang-tidy check_tidy
