@@ -421,7 +421,7 @@ class ExamplesOnTrafficTest : public ::testing::TestWithParam<std::string> {
 };
 
 TEST_P(ExamplesOnTrafficTest, InterpreterEqualsKernel) {
-  if (auto reason = why_no_kernel_oracle()) GTEST_SKIP() << *reason;
+  if (auto reason = why_no_runner(RunnerKind::kKernel)) GTEST_SKIP() << *reason;
   const auto kernel = open(RunnerKind::kKernel);
   const auto engine = open(RunnerKind::kInterpreter);
   ASSERT_TRUE(kernel != nullptr && engine != nullptr);

@@ -3,13 +3,25 @@
 // Chooses a runner by kind. Tested by tests/examples/examples_test.cc.
 #include "runners/object_runner.h"
 
+#include <sched.h>
+
 #include "harness/kernel_oracle.h"
 
 namespace lmn {
+namespace {
+
+// The kernel runner pins its thread to CPU 0; a cpuset may forbid that.
+bool may_use_cpu0() {
+  cpu_set_t cpus;
+  return ::sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_ISSET(0, &cpus);
+}
+
+}  // namespace
 
 std::optional<std::string> why_no_runner(RunnerKind kind) {
   switch (kind) {
     case RunnerKind::kKernel:
+      if (!may_use_cpu0()) return "no kernel oracle: this process may not run on CPU 0";
       return why_no_kernel_oracle();
     case RunnerKind::kInterpreter:
       return std::nullopt;

@@ -13,7 +13,7 @@ import sys
 import threading
 
 CHUNK = 1 << 16
-TIMEOUT_S = 60
+TIMEOUT_S = 30
 
 
 def send_noise(sock, role, size):

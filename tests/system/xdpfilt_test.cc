@@ -205,7 +205,7 @@ class XdpFilterTest : public ::testing::TestWithParam<std::string> {
 };
 
 TEST_P(XdpFilterTest, EqualsKernelPacketByPacket) {
-  if (auto reason = why_no_kernel_oracle()) GTEST_SKIP() << *reason;
+  if (auto reason = why_no_runner(RunnerKind::kKernel)) GTEST_SKIP() << *reason;
   ASSERT_NO_FATAL_FAILURE(open_both());
   ASSERT_NO_FATAL_FAILURE(run_packets());
   std::printf(
