@@ -80,6 +80,7 @@ Result<ObjectSpec> read_object(ByteSpan bytes, const ReadOptions& options) {
   LMN_CHECK_OK(collect_struct_ops_maps(draft));
   LMN_CHECK_OK(collect_references(draft));
   LMN_CHECK_OK(collect_map_slots(draft));
+  LMN_CHECK_OK(relocate_core(draft));
   LMN_CHECK_OK(link_programs(draft));
   note_passed_over(draft);
   draft.spec.btf = std::move(draft.btf);

@@ -113,10 +113,9 @@ class Comparison {
 };
 
 std::string map_name(const MapSpec& map) {
-  // libbpf's API calls sections with names of their own by these.
-  const bool is_custom =
-      map.origin == MapOrigin::kGlobalData && map.section.find('.', 1) != std::string::npos;
-  return is_custom ? map.section : map.name;
+  // libbpf's API calls custom data sections by their whole names, but not .bss.*.
+  const bool is_custom = map.section.starts_with(".data.") || map.section.starts_with(".rodata.");
+  return map.origin == MapOrigin::kGlobalData && is_custom ? map.section : map.name;
 }
 
 void Comparison::compare_map(const MapSpec& ours, bpf_map* theirs) {
@@ -270,6 +269,13 @@ void make_loadable(bpf_object* object) {
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, object) {
     bpf_program__set_autoload(program, true);
+    // libbpf 1.1 looks for the target even after a change of type: give it one that every kernel
+    // has.
+    const auto attach = bpf_program__expected_attach_type(program);
+    if ((attach == BPF_TRACE_FENTRY || attach == BPF_TRACE_FEXIT) &&
+        bpf_program__set_attach_target(program, 0, "vfs_read") == 0) {
+      continue;
+    }
     const bool is_kprobe = bpf_program__type(program) == BPF_PROG_TYPE_KPROBE;
     bpf_program__set_type(program, is_kprobe ? BPF_PROG_TYPE_SOCKET_FILTER : BPF_PROG_TYPE_KPROBE);
   }
