@@ -18,22 +18,22 @@ namespace {
 
 static_assert(sizeof(bpf_devmap_val) == sizeof(std::uint64_t), "a slot's value is one word");
 
-MapSpec with_readonly_programs(MapSpec spec) {
-  spec.map_flags |= BPF_F_RDONLY_PROG;  // the kernel adds it, and tools show it
-  return spec;
-}
-
 std::uint32_t ifindex_of(std::uint64_t value) {
   bpf_devmap_val parts;
   std::memcpy(&parts, &value, sizeof parts);
   return parts.ifindex;
 }
 
-RedirectTarget target_of(const DevmapSlot& slot) {
-  return {slot.sink, ifindex_of(slot.value), slot.program};
+}  // namespace
+
+MapSpec with_readonly_programs(MapSpec spec) {
+  spec.map_flags |= BPF_F_RDONLY_PROG;
+  return spec;
 }
 
-}  // namespace
+RedirectTarget devmap_target(const DevmapSlot& slot) noexcept {
+  return {slot.sink, ifindex_of(slot.value), slot.program};
+}
 
 Result<std::unique_ptr<Map>> create_devmap(const MapSpec& spec, const MapOptions& options,
                                            MapHost& host) {
@@ -97,7 +97,7 @@ bool Devmap::find_redirect_target(std::uint64_t key, RedirectTarget& target) noe
   const SpinGuard guard(lock_);
   const DevmapSlot& found = slot(static_cast<std::uint32_t>(key));
   if (found.sink == nullptr) return false;
-  target = target_of(found);
+  target = devmap_target(found);
   return true;
 }
 

@@ -33,6 +33,9 @@ struct DevmapSlot {
 // program without a port. `value` has 4 or 8 bytes. An ifindex of 0 gives an empty slot.
 int make_devmap_slot(MapHost& host, ProgramOwner& owner, std::span<const std::uint8_t> value,
                      DevmapSlot& slot) noexcept;
+RedirectTarget devmap_target(const DevmapSlot& slot) noexcept;
+// The spec with BPF_F_RDONLY_PROG, which the kernel adds and tools show.
+MapSpec with_readonly_programs(MapSpec spec);
 
 class Devmap final : public Map {
  public:

@@ -34,6 +34,7 @@ Result<HashTable> HashTable::create(const Shape& shape) {
   const std::uint64_t bucket_count = std::bit_ceil(std::uint64_t{shape.max_entries});
   const std::uint64_t element_count = std::uint64_t{shape.max_entries} + shape.spare_count;
   LMN_ASSERT(bucket_count <= 1ull << 31);
+  LMN_ASSERT(!shape.uses_key_as_hash || shape.key_size == 4);
   LMN_ASSERT(element_count <= UINT32_MAX);
   table.bucket_mask_ = static_cast<std::uint32_t>(bucket_count - 1);
   table.element_count_ = static_cast<std::uint32_t>(element_count);
@@ -45,6 +46,7 @@ Result<HashTable> HashTable::create(const Shape& shape) {
 }
 
 std::uint32_t HashTable::hash_of(const void* key) const noexcept {
+  if (shape_.uses_key_as_hash) return load_key32(key);
   const auto* bytes = static_cast<const std::uint8_t*>(key);
   std::uint64_t state = shape_.seed ^ fold_multiply(shape_.key_size ^ kMixFirst, kMixSecond);
   std::size_t left = shape_.key_size;

@@ -38,6 +38,8 @@ class HashTable {
     std::uint32_t max_entries = 0;
     std::uint32_t spare_count = 0;  // elements beyond max_entries
     std::uint64_t seed = 0;
+    bool uses_key_as_hash =
+        false;  // 4-byte keys, bucket by their low bits: the kernel's devmap_hash
   };
   // Errors: kLimitExceeded with ENOMEM. REQUIRES: 0 < max_entries <= 2^31.
   static Result<HashTable> create(const Shape& shape);

@@ -100,7 +100,7 @@ TEST(MapDump, TypesLargerThanTheirBytesEndTheValue) {
     bool is_shown;
     const char* text;
   };
-  const Case cases[] = {{1, true, "1"},         {2, false, "[1]"}, {3, false, R"({"x":1,"far":null})"},
+  const Case cases[] = {{1, true, "1"},    {2, false, "[1]"},  {3, false, R"({"x":1,"far":null})"},
                         {5, true, "[{}]"},  // elements without size do not go on for 2^31
                         {0, true, "null"}, {99, false, "null"}};
   for (const Case& c : cases) {

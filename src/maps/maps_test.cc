@@ -335,6 +335,36 @@ TEST(Devmap, ResolvesPortsAndProgramsOnce) {
   EXPECT_EQ(host.held(), 0);
 }
 
+TEST(DevmapHash, WalksEveryTargetAndLetsGoOfPrograms) {
+  TestHost host;
+  {
+    auto map = make_map(make_spec(BPF_MAP_TYPE_DEVMAP_HASH, 4, 8, 100), host);
+    for (std::uint32_t key = 0; key < 100; ++key) {
+      const std::array<std::uint32_t, 2> value{1 + key % 2, 12};
+      EXPECT_EQ(map->user_update(&key, bytes_of(value), BPF_NOEXIST), 0);
+    }
+    std::uint32_t key = 100;
+    std::array<std::uint32_t, 2> value{1, 12};
+    EXPECT_EQ(map->user_update(&key, bytes_of(value), BPF_ANY), -E2BIG);
+    EXPECT_EQ(host.held(), 100);
+    std::uint64_t cursor = 0;
+    RedirectTarget target;
+    int walked = 0;
+    while (map->next_redirect_target(cursor, target)) ++walked;
+    EXPECT_EQ(walked, 100);
+    EXPECT_TRUE(map->find_redirect_target(99, target));
+    EXPECT_EQ(target.ifindex, 2u);
+    EXPECT_FALSE(map->find_redirect_target((1ull << 32) + 99, target));
+    key = 99;
+    const void* seen = map->lookup(&key, 0);
+    ASSERT_NE(seen, nullptr);
+    EXPECT_EQ(static_cast<const bpf_devmap_val*>(seen)->bpf_prog.id, 112u);
+    EXPECT_EQ(map->user_erase(&key), 0);
+    EXPECT_EQ(host.held(), 99);
+  }
+  EXPECT_EQ(host.held(), 0);
+}
+
 TEST(Maps, RightsFollowTheHandle) {
   TestHost host;
   auto map = make_map(make_spec(BPF_MAP_TYPE_HASH, 4, 4, 4, BPF_F_RDONLY), host);

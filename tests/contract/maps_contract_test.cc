@@ -75,6 +75,8 @@ std::vector<Shape> shapes_of(std::uint32_t type) {
       return {{4, 4, 4}, {4, 4, 1}, {4, 4, 3, BPF_F_WRONLY}};
     case BPF_MAP_TYPE_DEVMAP:
       return {{4, 4, 6}, {4, 8, 6}, {4, 8, 1}, {4, 8, 2, BPF_F_RDONLY}};
+    case BPF_MAP_TYPE_DEVMAP_HASH:
+      return {{4, 4, 6}, {4, 8, 5}, {4, 8, 1}, {4, 8, 2, BPF_F_WRONLY}};
     default:
       return {};
   }
@@ -216,7 +218,7 @@ class Duel {
     Bytes value(user_value_bytes());
     if ((info_.flags & kMapHoldsPrograms) != 0) {
       put(value, 0, pick(random_, world_.program_handles()));
-    } else if (spec_.type == BPF_MAP_TYPE_DEVMAP) {
+    } else if ((info_.flags & kMapRedirectTarget) != 0) {
       put(value, 0, pick(random_, world_.ifindexes()));
       const bool has_program = value.size() == 8 && random_() % 2 == 0;
       if (has_program) put(value, 4, pick(random_, world_.program_handles()));

@@ -38,12 +38,12 @@ std::uint32_t program_id(int fd) {
   return ::syscall(__NR_bpf, BPF_OBJ_GET_INFO_BY_FD, &attr, sizeof attr) == 0 ? info.id : 0;
 }
 
-Result<UniqueFd> make_tap(const char* name) {
+Result<UniqueFd> make_tap(const std::string& name) {
   UniqueFd fd(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
   if (!fd.is_open()) return make_error(system_error("open '/dev/net/tun'", errno));
   ifreq request;
   std::memset(&request, 0, sizeof request);
-  std::strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+  std::memcpy(request.ifr_name, name.data(), std::min<std::size_t>(name.size(), IFNAMSIZ - 1));
   request.ifr_flags = IFF_TAP | IFF_NO_PI;
   if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) {
     return make_error(system_error("TUNSETIFF", errno));

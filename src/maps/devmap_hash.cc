@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// DEVMAP_HASH. Tested by maps_test.cc and tests/contract/maps_contract_test.cc.
+// Source: Linux 6.18, kernel/bpf/devmap.c.
+#include "maps/devmap_hash.h"
+
+#include <cstring>
+
+#include "maps/map_checks.h"
+
+namespace lmn {
+
+Result<std::unique_ptr<Map>> create_devmap_hash(const MapSpec& spec, const MapOptions& options,
+                                                MapHost& host) {
+  return DevmapHash::create(spec, options, host);
+}
+
+Result<std::unique_ptr<Map>> DevmapHash::create(const MapSpec& spec, const MapOptions& options,
+                                                MapHost& host) {
+  LMN_CHECK_OK(check_devmap_spec(spec));
+  auto table = HashTable::create({.key_size = 4,
+                                  .payload_bytes = sizeof(DevmapSlot),
+                                  .max_entries = spec.max_entries,
+                                  .uses_key_as_hash = true});
+  if (!table) return make_error(std::move(table.error()).with_context(spec.name));
+  return std::unique_ptr<Map>(new DevmapHash(spec, options, host, std::move(*table)));
+}
+
+DevmapHash::~DevmapHash() {
+  const SpinGuard guard(lock_);
+  for (std::uint32_t bucket = 0; table_.count() > 0; ++bucket) {
+    std::uint32_t element = HashTable::kNone;
+    while ((element = table_.first_in_buckets(bucket, bucket + 1)) != HashTable::kNone) {
+      release(slot(element)->program);
+      remove(element);
+    }
+  }
+}
+
+void* DevmapHash::lookup(const void* key, std::uint32_t) noexcept {
+  const SpinGuard guard(lock_);
+  const std::uint32_t element = table_.find(key, table_.hash_of(key));
+  return element == HashTable::kNone ? nullptr : &slot(element)->value;
+}
+
+int DevmapHash::update(const void*, const void*, std::uint64_t, std::uint32_t) noexcept {
+  return -EOPNOTSUPP;
+}
+int DevmapHash::erase(const void*) noexcept { return -EOPNOTSUPP; }
+
+bool DevmapHash::find_redirect_target(std::uint64_t key, RedirectTarget& target) noexcept {
+  if (key > UINT32_MAX) return false;
+  const auto index = static_cast<std::uint32_t>(key);
+  const SpinGuard guard(lock_);
+  const std::uint32_t element = table_.find(&index, table_.hash_of(&index));
+  if (element == HashTable::kNone) return false;
+  target = devmap_target(*slot(element));
+  return true;
+}
+
+// The cursor is bucket << 32 | place in its chain: a change between two calls may show an entry
+// twice or not at all, as a walk in the kernel does.
+bool DevmapHash::next_redirect_target(std::uint64_t& cursor, RedirectTarget& target) noexcept {
+  const SpinGuard guard(lock_);
+  auto bucket = static_cast<std::uint32_t>(cursor >> 32);
+  auto place = static_cast<std::uint32_t>(cursor);
+  for (; bucket < table_.bucket_count(); ++bucket, place = 0) {
+    std::uint32_t element = table_.first_in_buckets(bucket, bucket + 1);
+    for (std::uint32_t i = 0; i < place && element != HashTable::kNone; ++i) {
+      element = table_.next_in_chain(element);
+    }
+    if (element == HashTable::kNone) continue;
+    target = devmap_target(*slot(element));
+    cursor = std::uint64_t{bucket} << 32 | (place + 1);
+    return true;
+  }
+  return false;
+}
+
+int DevmapHash::copy_value(const void* key, std::span<std::uint8_t> out, std::uint64_t) noexcept {
+  const SpinGuard guard(lock_);
+  const std::uint32_t element = table_.find(key, table_.hash_of(key));
+  if (element == HashTable::kNone) return -ENOENT;
+  load_value(out.data(), &slot(element)->value, spec().value_size);
+  return 0;
+}
+
+int DevmapHash::update_from_user(const void* key, std::span<const std::uint8_t> value,
+                                 std::uint64_t flags) noexcept {
+  if (flags > BPF_EXIST || load_key32(value.data()) == 0) return -EINVAL;
+  {
+    // An entry in the way is told before a bad port, as in the kernel.
+    const SpinGuard guard(lock_);
+    const bool is_there = table_.find(key, table_.hash_of(key)) != HashTable::kNone;
+    if (is_there && flags == BPF_NOEXIST) return -EEXIST;
+  }
+  DevmapSlot fresh;
+  int error = make_devmap_slot(host_, owner_, value, fresh);
+  if (error != 0) return error;
+  const ProgramEntry* old_program = nullptr;
+  error = place(load_key32(key), fresh, flags, old_program);
+  release(error == 0 ? old_program : fresh.program);
+  return error;
+}
+
+// Puts a slot under the key: 0, -EEXIST or -E2BIG. The program that was there is the caller's to
+// release.
+int DevmapHash::place(std::uint32_t key, const DevmapSlot& fresh, std::uint64_t flags,
+                      const ProgramEntry*& old_program) noexcept {
+  const SpinGuard guard(lock_);
+  const std::uint32_t hash = table_.hash_of(&key);
+  std::uint32_t element = table_.find(&key, hash);
+  if (element != HashTable::kNone) {
+    if (flags == BPF_NOEXIST) return -EEXIST;
+    old_program = slot(element)->program;
+    table_.unlink(element);
+  } else {
+    element = table_.take();
+    if (element == HashTable::kNone) return -E2BIG;
+  }
+  DevmapSlot* target = slot(element);
+  target->sink = fresh.sink;
+  target->program = fresh.program;
+  store_value(&target->value, &fresh.value, sizeof fresh.value);
+  table_.link(element, &key, hash);
+  return 0;
+}
+
+int DevmapHash::erase_from_user(const void* key) noexcept {
+  const ProgramEntry* old_program = nullptr;
+  {
+    const SpinGuard guard(lock_);
+    const std::uint32_t element = table_.find(key, table_.hash_of(key));
+    if (element == HashTable::kNone) return -ENOENT;
+    old_program = slot(element)->program;
+    remove(element);
+  }
+  release(old_program);
+  return 0;
+}
+
+}  // namespace lmn

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// DEVMAP_HASH: a devmap under any 32-bit key, so that ifindexes themselves can be keys.
+//
+// The slot is DEVMAP's (devmap.h), kept in a HashTable whose bucket is the key's low bits and whose
+// chains grow at the head: the order of get_next_key is then the kernel's.
+// Unlike DEVMAP, an ifindex of 0 is an error, and BPF_EXIST does not ask for an entry to be there.
+// Threads: Map's, by one lock. Not done yet: entries do not vanish when a port goes away.
+// Tested by maps_test.cc and tests/contract/maps_contract_test.cc.
+// Source: Linux 6.18, kernel/bpf/devmap.c.
+#pragma once
+
+#include "maps/devmap.h"
+#include "maps/keyed_map.h"
+
+namespace lmn {
+
+class DevmapHash final : public KeyedMap {
+ public:
+  static Result<std::unique_ptr<Map>> create(const MapSpec& spec, const MapOptions& options,
+                                             MapHost& host);
+  ~DevmapHash() override;
+
+  void* lookup(const void* key, std::uint32_t cpu) noexcept override LMN_EXCLUDES(lock_);
+  int update(const void* key, const void* value, std::uint64_t flags,
+             std::uint32_t cpu) noexcept override;
+  int erase(const void* key) noexcept override;
+  bool find_redirect_target(std::uint64_t key, RedirectTarget& target) noexcept override
+      LMN_EXCLUDES(lock_);
+  bool next_redirect_target(std::uint64_t& cursor, RedirectTarget& target) noexcept override
+      LMN_EXCLUDES(lock_);
+  int copy_value(const void* key, std::span<std::uint8_t> out,
+                 std::uint64_t flags) noexcept override LMN_EXCLUDES(lock_);
+  bool accept_program(const ProgramEntry& entry) noexcept override {
+    return owner_.accept(entry, false);
+  }
+
+ protected:
+  int update_from_user(const void* key, std::span<const std::uint8_t> value,
+                       std::uint64_t flags) noexcept override LMN_EXCLUDES(lock_);
+  int erase_from_user(const void* key) noexcept override LMN_EXCLUDES(lock_);
+
+ private:
+  DevmapHash(const MapSpec& spec, const MapOptions& options, MapHost& host, HashTable table)
+      : KeyedMap(with_readonly_programs(spec), options, std::move(table)), host_(host) {}
+  DevmapSlot* slot(std::uint32_t element) LMN_REQUIRES(lock_) {
+    return reinterpret_cast<DevmapSlot*>(table_.payload_at(element));
+  }
+  int place(std::uint32_t key, const DevmapSlot& fresh, std::uint64_t flags,
+            const ProgramEntry*& old_program) noexcept LMN_EXCLUDES(lock_);
+  void release(const ProgramEntry* program) noexcept {
+    if (program != nullptr) host_.release_program(program);
+  }
+
+  MapHost& host_;
+  ProgramOwner owner_;
+};
+
+}  // namespace lmn
