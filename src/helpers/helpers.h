@@ -19,7 +19,7 @@
 //
 // Threads: the tables are constants; a body runs on the worker that owns the RunContext. Bodies
 // never allocate, log or throw.
-// Tested by helpers_test.cc and tests/differential/helpers_test.cc.
+// Tested by helpers_test.cc, algorithms_test.cc and tests/differential/helper*_test.cc.
 // Source: Linux 6.18, net/core/filter.c, kernel/bpf/helpers.c, kernel/trace/bpf_trace.c.
 #pragma once
 

@@ -9,9 +9,7 @@
 #include <linux/bpf.h>
 
 #include <cerrno>
-#include <map>
 #include <memory>
-#include <set>
 
 #include "helpers/test_run.h"
 #include "maps/map.h"
@@ -445,59 +443,6 @@ TEST(ProbeRead, ReadsTheProgramsOwnMemoryOnly) {
   EXPECT_EQ(run.call(BPF_FUNC_probe_read_user, out, 8, memory), -EFAULT);
   EXPECT_EQ(run.call(BPF_FUNC_probe_read_user_str, out, 8, memory), -EFAULT);
   EXPECT_EQ(run.call(BPF_FUNC_probe_read_kernel, out, 0, 0), 0);
-}
-
-// --- strings
-
-TEST(Strings, Strncmp) {
-  TestRun run(counting_packet(60));
-  EXPECT_EQ(run.call(BPF_FUNC_strncmp, "abc", 4, "abc"), 0);
-  EXPECT_EQ(run.call(BPF_FUNC_strncmp, "abc", 4, "abd"), -1);
-  EXPECT_EQ(run.call(BPF_FUNC_strncmp, "abd", 4, "abc"), 1);
-  EXPECT_EQ(run.call(BPF_FUNC_strncmp, "abd", 2, "abc"), 0);
-  EXPECT_EQ(run.call(BPF_FUNC_strncmp, "ab", 3, "abc"), -1);
-  EXPECT_EQ(run.call(BPF_FUNC_strncmp, "\xff", 2, "a"), 1) << "bytes are unsigned";
-}
-
-TEST(Strings, Strtol) {
-  struct Case {
-    std::string_view text;
-    std::uint64_t flags;
-    std::int64_t expected;
-    std::int64_t value;
-  };
-  constexpr Case kCases[] = {
-      {"123", 0, 3, 123},
-      {" \t-42x", 0, 5, -42},
-      {"0x1f", 0, 4, 31},
-      {"0x", 0, 1, 0},
-      {"0x", 16, -EINVAL, 0},
-      {"017", 0, 3, 15},
-      {"1f", 16, 2, 31},
-      {"8", 8, -EINVAL, 0},
-      {"", 0, -EINVAL, 0},
-      {"-", 0, -EINVAL, 0},
-      {"+1", 0, -EINVAL, 0},
-      {"1", 3, -EINVAL, 0},
-      {"1", 1ull << 32, -EINVAL, 0},
-      {"9223372036854775807", 10, 19, INT64_MAX},
-      {"9223372036854775808", 10, -ERANGE, 0},
-      {"-9223372036854775808", 10, 20, INT64_MIN},
-      {"-9223372036854775809", 10, -ERANGE, 0},
-      {"18446744073709551616", 10, -ERANGE, 0},
-  };
-  TestRun run(counting_packet(60));
-  for (const Case& c : kCases) {
-    std::int64_t value = 99;
-    EXPECT_EQ(run.call(BPF_FUNC_strtol, c.text.data(), c.text.size(), c.flags, &value), c.expected)
-        << c.text;
-    EXPECT_EQ(value, c.value) << c.text;
-  }
-  std::uint64_t value = 99;
-  EXPECT_EQ(run.call(BPF_FUNC_strtoul, "18446744073709551615", 20, 0, &value), 20);
-  EXPECT_EQ(value, UINT64_MAX);
-  EXPECT_EQ(run.call(BPF_FUNC_strtoul, "-1", 2, 0, &value), -EINVAL);
-  EXPECT_EQ(value, 0u);
 }
 
 // --- print

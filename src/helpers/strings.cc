@@ -6,7 +6,7 @@
 // a minus sign, then digits in base 8, 10 or 16; base 0 reads the prefix. It looks at 63 characters
 // at most, says how many bytes it used, and stops at the first that is no digit. "0x" without a
 // digit behind it is the number 0 and a leftover in base 0, and no number in base 16.
-// Tested by helpers_test.cc and tests/differential/helpers_test.cc.
+// Tested by algorithms_test.cc and tests/differential/helpers_test.cc.
 // Source: Linux 6.18, kernel/bpf/helpers.c (__bpf_strtoull), lib/kstrtox.c, lib/string.c.
 #include <algorithm>
 #include <cerrno>

@@ -11,8 +11,10 @@
 // Threads: one worker. Tested by helpers_test.cc and dataplane_test.cc.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -57,6 +59,17 @@ class PortDirectory {
  public:
   virtual ~PortDirectory() = default;
   virtual FrameSink* find_sink(std::uint32_t ifindex) noexcept = 0;
+  // The MTU of the port with this ifindex; none when there is no such port.
+  virtual std::optional<std::uint32_t> find_mtu(std::uint32_t /*ifindex*/) noexcept {
+    return std::nullopt;
+  }
+};
+
+// The keys of SYN cookies: chosen at random by the engine once, the same for all its workers.
+using CookieKey = std::array<std::uint64_t, 2>;
+struct CookieSecret {
+  CookieKey first{};
+  CookieKey second{};
 };
 
 struct RunContext {
@@ -65,6 +78,7 @@ struct RunContext {
   const Clock* clock = nullptr;
   TraceSink* trace = nullptr;
   PortDirectory* ports = nullptr;
+  const CookieSecret* cookie_secret = nullptr;  // null: no SYN cookies here
   PrandomState prandom;
   std::uint32_t cpu = 0;  // bpf_get_smp_processor_id and the slot of per-CPU maps
   std::uint32_t numa_node = 0;

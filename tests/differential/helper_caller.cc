@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "base/assert.h"
+#include "differential/raw_insn.h"
 
 namespace lmn {
 namespace {
@@ -18,26 +19,7 @@ constexpr std::size_t kMemoryOffset = 64;
 constexpr std::size_t kValueBytes = kMemoryOffset + HelperCaller::kMemoryBytes;
 constexpr std::uint32_t kRan = 2;  // the program's verdict after the call
 
-struct bpf_insn insn(int code, int dst, int src, int off, std::int32_t imm) {
-  struct bpf_insn out = {};
-  out.code = static_cast<std::uint8_t>(code);
-  out.dst_reg = static_cast<std::uint8_t>(dst & 15);
-  out.src_reg = static_cast<std::uint8_t>(src & 15);
-  out.off = static_cast<std::int16_t>(off);
-  out.imm = imm;
-  return out;
-}
-
-struct bpf_insn move(int dst, int src) { return insn(BPF_ALU64 | BPF_MOV | BPF_X, dst, src, 0, 0); }
-struct bpf_insn move_imm(int dst, std::int32_t imm) {
-  return insn(BPF_ALU64 | BPF_MOV | BPF_K, dst, 0, 0, imm);
-}
-struct bpf_insn alu_imm(int op, int dst, std::int32_t imm) {
-  return insn(BPF_ALU64 | op | BPF_K, dst, 0, 0, imm);
-}
-struct bpf_insn load_word(int dst, int src, std::size_t offset) {
-  return insn(BPF_LDX | BPF_MEM | BPF_DW, dst, src, static_cast<int>(offset), 0);
-}
+using namespace raw;  // NOLINT(google-build-using-namespace): programs are written in it
 
 constexpr int kContextRegister = 6;
 constexpr int kSharedRegister = 7;
@@ -59,18 +41,16 @@ void append_argument(std::vector<struct bpf_insn>& program, const CallArgument& 
       program.push_back(alu_imm(BPF_AND, kScratchRegister, static_cast<int>(argument.mask)));
       program.push_back(move(reg, kSharedRegister));
       program.push_back(alu_imm(BPF_ADD, reg, kMemoryOffset));
-      program.push_back(insn(BPF_ALU64 | BPF_ADD | BPF_X, reg, kScratchRegister, 0, 0));
+      program.push_back(alu(BPF_ADD, reg, kScratchRegister));
       return;
     case CallArgument::Kind::kSize:
       program.push_back(load_word(reg, kSharedRegister, word_offset));
-      program.push_back(
-          insn(BPF_JMP | BPF_JGE | BPF_K, reg, 0, 2, static_cast<int>(argument.minimum)));
+      program.push_back(jump_imm(BPF_JGE, reg, static_cast<int>(argument.minimum), 2));
       program.push_back(move_imm(0, 0));
-      program.push_back(insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0));
-      program.push_back(
-          insn(BPF_JMP | BPF_JLE | BPF_K, reg, 0, 2, static_cast<int>(argument.maximum)));
+      program.push_back(exit());
+      program.push_back(jump_imm(BPF_JLE, reg, static_cast<int>(argument.maximum), 2));
       program.push_back(move_imm(0, 0));
-      program.push_back(insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0));
+      program.push_back(exit());
       return;
     case CallArgument::Kind::kMap:
       append_map_reference(program, static_cast<std::uint8_t>(reg), argument.map_fd);
@@ -94,11 +74,10 @@ std::vector<struct bpf_insn> caller_program(std::uint32_t id,
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     append_argument(program, arguments[i], static_cast<int>(i));
   }
-  program.push_back(insn(BPF_JMP | BPF_CALL, 0, 0, 0, static_cast<int>(id)));
-  program.push_back(
-      insn(BPF_STX | BPF_MEM | BPF_DW, kSharedRegister, 0, static_cast<int>(kResultOffset), 0));
+  program.push_back(call(id));
+  program.push_back(store_word(kSharedRegister, kResultOffset, 0));
   program.push_back(move_imm(0, kRan));
-  program.push_back(insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0));
+  program.push_back(exit());
   return program;
 }
 
@@ -156,6 +135,7 @@ CallOutcome HelperCaller::run_ours(std::span<const std::uint8_t> packet,
   run.buff.data_end -= metadata_bytes;
   std::memset(run.buff.data_end, 0, metadata_bytes);
   run.allow_read(outcome.memory);
+  if (prepare_ours) prepare_ours(run);
   std::array<std::uint64_t, 5> r{};
   for (std::size_t i = 0; i < arguments_.size(); ++i) {
     const CallArgument& argument = arguments_[i];

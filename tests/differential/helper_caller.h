@@ -20,8 +20,7 @@
 
 #include <array>
 #include <cstdint>
-#include <memory>
-#include <optional>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -98,6 +97,8 @@ class HelperCaller {
 
   // The memory area before the next compare(), for both sides.
   std::span<std::uint8_t> memory_in() { return memory_in_; }
+  // Called before each of our runs, for what the kernel's side has of itself (its devices).
+  std::function<void(TestRun&)> prepare_ours;
   // Runs both sides. `packet` begins with `metadata_bytes` of metadata.
   Comparison compare(std::span<const std::uint8_t> packet, std::array<std::uint64_t, 5> words,
                      std::uint32_t metadata_bytes = 0);

@@ -16,13 +16,17 @@
 #include <cstring>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <sstream>
 
 #include "base/byte_reader.h"
 #include "differential/helper_caller.h"
+#include "differential/raw_insn.h"
 
 namespace lmn {
 namespace {
+
+using raw::insn;
 
 constexpr std::uint32_t kHelperIdEnd = 256;
 
@@ -66,16 +70,6 @@ TEST(HelperRows, AreTheHelpersThatTheKernelLetsXdpCall) {
     const bool is_gpl_only = says(load_call(id, "Proprietary"), "GPL-restricted");
     EXPECT_EQ((row->flags & kHelperGplOnly) != 0, is_gpl_only) << row->name;
   }
-}
-
-struct bpf_insn insn(int code, int dst, int src, int off, int imm) {
-  struct bpf_insn out = {};
-  out.code = static_cast<std::uint8_t>(code);
-  out.dst_reg = static_cast<std::uint8_t>(dst & 15);
-  out.src_reg = static_cast<std::uint8_t>(src & 15);
-  out.off = static_cast<std::int16_t>(off);
-  out.imm = imm;
-  return out;
 }
 
 // r7 points to a byte of the packet before the call, and is read after it. Empty for a helper that
