@@ -159,6 +159,19 @@ TEST(PcapReader, ReadsEveryPcapVariantAsLibpcapDoes) {
   }
 }
 
+// Found by fuzz/pcap_fuzz.cc: the two byte orders took different ways through 32 bits.
+TEST(PcapReader, FractionsBeyondASecondAreAddedInFull) {
+  for (const std::endian order : kOrders) {
+    CaptureBuilder builder(order);
+    builder.pcap_header(pcap_format::kMagicMicro);
+    builder.pcap_record(UINT32_MAX, UINT32_MAX, packet_of(14), 14);
+    const Reading ours = read_whole(builder.bytes());
+    ASSERT_EQ(ours.packets.size(), 1u);
+    EXPECT_EQ(ours.packets[0].time_ns,
+              UINT32_MAX * std::uint64_t{1'000'000'000} + UINT32_MAX * std::uint64_t{1000});
+  }
+}
+
 TEST(PcapReader, ReadsPcapngAsLibpcapDoes) {
   for (const std::endian order : kOrders) {
     const Bytes capture = pcapng_capture(order);

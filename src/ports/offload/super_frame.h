@@ -46,6 +46,8 @@ class SuperFrame {
   // packet, nothing is taken.
   bool start(ByteSpan packet, const OffloadRequest& request) noexcept;
   bool is_done() const noexcept { return position_ >= packet_.size(); }
+  // Length of the headers that every piece begins with.
+  std::size_t header_length() const noexcept { return header_bytes_; }
   // Length of the longest piece.
   std::size_t piece_length_max() const noexcept { return header_bytes_ + piece_bytes_; }
   // Writes the next piece to `out`; returns its length. REQUIRES: !is_done() and out.size() >=

@@ -207,7 +207,7 @@ Step PcapReader::read_pcap_record(CapturedPacket& packet) noexcept {
   const auto bytes = record.bytes(captured);
   if (!bytes) return need_more(kPcapRecordBytes + captured);
   packet.bytes = *bytes;
-  packet.time_ns = seconds * kNsPerSecond + std::uint64_t{fraction} * fraction_ns_;
+  packet.time_ns = seconds * kNsPerSecond + fraction * fraction_ns_;
   position_ += kPcapRecordBytes + captured;
   return Step::kPacket;
 }

@@ -151,7 +151,7 @@ class PcapReader {
   std::size_t record_start_ = 0;   // in the window
   std::uint64_t skip_bytes_ = 0;   // of a block that is of no interest
   std::uint32_t trailer_ = 0;      // the length that must follow the skipped bytes, 0: none
-  std::uint32_t fraction_ns_ = 1;  // pcap: nanoseconds of one unit of the fraction
+  std::uint64_t fraction_ns_ = 1;  // pcap: nanoseconds of one unit of the fraction
   Format format_ = Format::kUnknown;
   Tail tail_ = Tail::kMore;
   std::endian order_ = std::endian::native;

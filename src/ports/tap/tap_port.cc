@@ -22,8 +22,8 @@
 #include <fmt/format.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <poll.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -47,11 +47,21 @@ constexpr std::uint32_t kWatchInterval = 64;  // empty receives between two look
 // What both queues share: the device, and whether its netdev is up.
 struct TapDevice {
   UniqueFd fd;
-  UniqueFd control_fd;  // any socket, to ask for the netdev's state
   NetdevFacts netdev;
   NetdevState state = NetdevState::kUp;
 
-  void watch() noexcept { state = query_netdev_state(control_fd.get(), netdev.name); }
+  // Asked of the device itself, not of its name: the netdev may have been moved to another network
+  // namespace or renamed (a container's interface), and we are still its wire. tun reports an error
+  // when the netdev is gone, and is writable exactly when it is up.
+  void watch() noexcept {
+    pollfd asked{fd.get(), POLLOUT, 0};
+    if (::poll(&asked, 1, 0) < 0) return;  // interrupted: what was known stays
+    if ((asked.revents & POLLERR) != 0) {
+      state = NetdevState::kGone;
+    } else {
+      state = (asked.revents & POLLOUT) != 0 ? NetdevState::kUp : NetdevState::kDown;
+    }
+  }
 };
 
 class TapRx final : public RxQueue {
@@ -245,8 +255,6 @@ Result<OpenedPorts> open_tap_port(const PortSpec& spec, PortResources& resources
   LMN_TRY(const NetdevFacts before, read_netdev(real_name));
   LMN_CHECK_OK(configure_netdev(spec, before));
   LMN_TRY(device.netdev, read_netdev(real_name));
-  device.control_fd.reset(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!device.control_fd.is_open()) return tap_error(spec, "control socket", errno);
   OpenedPorts ports;
   ports.push_back(std::make_unique<TapPort>(spec, std::move(device), *resources.pool));
   return ports;
