@@ -23,19 +23,24 @@ Result<std::unique_ptr<Map>> HashMap::create(const MapSpec& spec, const MapOptio
                                   .spare_count = options.cpu_count,
                                   .seed = hash_seed_of(spec, options)});
   if (!table) return make_error(std::move(table.error()).with_context(spec.name));
-  return std::unique_ptr<Map>(new HashMap(spec, options, std::move(*table)));
+  auto lru = make_lru(spec, std::uint64_t{spec.max_entries} + options.cpu_count);
+  if (!lru) return make_error(std::move(lru.error()).with_context(spec.name));
+  return std::unique_ptr<Map>(new HashMap(spec, options, std::move(*table), std::move(*lru)));
 }
 
-HashMap::HashMap(const MapSpec& spec, const MapOptions& options, HashTable table)
-    : KeyedMap(spec, options, std::move(table)) {
+HashMap::HashMap(const MapSpec& spec, const MapOptions& options, HashTable table,
+                 std::optional<LruList> lru)
+    : KeyedMap(spec, options, std::move(table), std::move(lru)) {
   const SpinGuard guard(lock_);
   for (std::uint32_t cpu = 0; cpu < options.cpu_count; ++cpu) spares_.push_back(table_.take());
 }
 
 void* HashMap::lookup(const void* key, std::uint32_t) noexcept {
   const SpinGuard guard(lock_);
-  const std::uint32_t element = table_.find(key, table_.hash_of(key));
-  return element == HashTable::kNone ? nullptr : table_.payload_at(element);
+  const std::uint32_t element = find(key);
+  if (element == HashTable::kNone) return nullptr;
+  touch(element);
+  return table_.payload_at(element);
 }
 
 int HashMap::update(const void* key, const void* value, std::uint64_t flags,
@@ -47,12 +52,12 @@ int HashMap::update(const void* key, const void* value, std::uint64_t flags,
   const std::uint32_t old = table_.find(key, hash);
   const int error = check_presence(old != HashTable::kNone, flags);
   if (error != 0) return error;
-  const std::uint32_t fresh = old == HashTable::kNone ? table_.take() : spares_[cpu];
+  const std::uint32_t fresh = old == HashTable::kNone ? take() : spares_[cpu];
   if (fresh == HashTable::kNone) return -E2BIG;
   store_value(table_.payload_at(fresh), value, spec().value_size);
-  table_.link(fresh, key, hash);
+  link(fresh, key, hash);
   if (old != HashTable::kNone) {
-    table_.unlink(old);
+    unlink(old);
     spares_[cpu] = old;
   }
   return 0;
@@ -60,7 +65,7 @@ int HashMap::update(const void* key, const void* value, std::uint64_t flags,
 
 int HashMap::copy_value(const void* key, std::span<std::uint8_t> out, std::uint64_t) noexcept {
   const SpinGuard guard(lock_);
-  const std::uint32_t element = table_.find(key, table_.hash_of(key));
+  const std::uint32_t element = find(key);
   if (element == HashTable::kNone) return -ENOENT;
   load_value(out.data(), table_.payload_at(element), spec().value_size);
   return 0;
@@ -69,7 +74,7 @@ int HashMap::copy_value(const void* key, std::span<std::uint8_t> out, std::uint6
 int HashMap::lookup_and_erase_from_user(const void* key, std::span<std::uint8_t> out,
                                         std::uint64_t) noexcept {
   const SpinGuard guard(lock_);
-  const std::uint32_t element = table_.find(key, table_.hash_of(key));
+  const std::uint32_t element = find(key);
   if (element == HashTable::kNone) return -ENOENT;
   load_value(out.data(), table_.payload_at(element), spec().value_size);
   remove(element);

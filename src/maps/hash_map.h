@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HASH: values under keys of any bytes.
+// HASH: values under keys of any bytes; with an LruList, LRU_HASH (lru_hash_map.cc).
 //
 // Values live in the table's elements, so their addresses are stable. Replacing a value takes the
 // CPU's spare element, links it, and keeps the old one as the next spare: a program that holds the
@@ -34,7 +34,8 @@ class HashMap final : public KeyedMap {
                                  std::uint64_t flags) noexcept override LMN_EXCLUDES(lock_);
 
  private:
-  HashMap(const MapSpec& spec, const MapOptions& options, HashTable table);
+  HashMap(const MapSpec& spec, const MapOptions& options, HashTable table,
+          std::optional<LruList> lru);
 
   std::vector<std::uint32_t> spares_ LMN_GUARDED_BY(lock_);  // by CPU
 };

@@ -9,9 +9,18 @@
 
 namespace lmn {
 
+Result<std::optional<LruList>> KeyedMap::make_lru(const MapSpec& spec,
+                                                  std::uint64_t element_count) {
+  const bool is_lru =
+      spec.type == BPF_MAP_TYPE_LRU_HASH || spec.type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
+  if (!is_lru) return std::optional<LruList>();
+  LMN_TRY(LruList list, LruList::create(element_count));
+  return std::optional<LruList>(std::move(list));
+}
+
 int KeyedMap::erase(const void* key) noexcept {
   const SpinGuard guard(lock_);
-  const std::uint32_t element = table_.find(key, table_.hash_of(key));
+  const std::uint32_t element = find(key);
   if (element == HashTable::kNone) return -ENOENT;
   remove(element);
   return 0;

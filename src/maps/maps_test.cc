@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstring>
 #include <map>
+#include <random>
 #include <thread>
 #include <vector>
 
@@ -251,6 +252,44 @@ TEST(HashTable, PatternedKeysMakeNoLongChains) {
   }
 }
 
+TEST(LruHashMap, EvictsExactlyTheLeastRecentlyUsed) {
+  // The same lookups and updates on a map and on a list that is an LRU by its looks.
+  TestHost host;
+  for (const std::uint32_t type : {BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_LRU_PERCPU_HASH}) {
+    constexpr std::size_t kEntries = 50;
+    auto map = make_map(make_spec(type, 4, 8, kEntries), host, 1);
+    std::vector<std::uint32_t> model;  // most recent first
+    std::mt19937 random(3);
+    for (int step = 0; step < 20'000; ++step) {
+      const auto key = static_cast<std::uint32_t>(random() % 100);
+      const auto found = std::ranges::find(model, key);
+      const bool is_there = found != model.end();
+      std::uint64_t value = 7;
+      const auto dice = random() % 8;
+      if (dice < 4) {
+        ASSERT_EQ(map->lookup(&key, 0) != nullptr, is_there) << step;
+      } else if (dice == 4) {
+        // User space's lookup is no use of the element.
+        ASSERT_EQ(map->user_lookup(&key, writable_bytes_of(value), 0), is_there ? 0 : -ENOENT);
+        continue;
+      } else if (dice == 5) {
+        ASSERT_EQ(map->erase(&key), is_there ? 0 : -ENOENT);
+      } else {
+        ASSERT_EQ(map->update(&key, &value, BPF_ANY, 0), 0);
+      }
+      if (is_there) model.erase(found);
+      if ((dice < 4 && is_there) || dice > 5) model.insert(model.begin(), key);
+      if (model.size() > kEntries) model.pop_back();
+    }
+  }
+}
+
+TEST(LruHashMap, RoundsEntriesForListsPerCpu) {
+  TestHost host;
+  const MapSpec spec = make_spec(BPF_MAP_TYPE_LRU_HASH, 4, 4, 10, BPF_F_NO_COMMON_LRU);
+  EXPECT_EQ(make_map(spec, host, 4)->spec().max_entries, 12u);
+}
+
 TEST(ProgArrayMap, HoldsReferencesAndDemandsOneKind) {
   TestHost host;
   {
@@ -384,8 +423,8 @@ TEST(Maps, RightsFollowTheHandle) {
 // value read is one that was written (both halves alike).
 TEST(Maps, AWorkerAndAControlThreadMayMeet) {
   TestHost host;
-  for (const std::uint32_t type : {BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_PERCPU_ARRAY,
-                                   BPF_MAP_TYPE_PERCPU_HASH}) {
+  for (const std::uint32_t type : {BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_HASH,
+                                   BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_PERCPU_HASH}) {
     auto map = make_map(make_spec(type, 4, 8, 8), host, 1);
     std::atomic<bool> is_done{false};
     std::thread control([&] {

@@ -25,21 +25,25 @@ Result<std::unique_ptr<Map>> PercpuHashMap::create(const MapSpec& spec, const Ma
                                   .max_entries = spec.max_entries,
                                   .seed = hash_seed_of(spec, options)});
   if (!table) return make_error(std::move(table.error()).with_context(spec.name));
+  auto lru = make_lru(spec, spec.max_entries);
+  if (!lru) return make_error(std::move(lru.error()).with_context(spec.name));
   return std::unique_ptr<Map>(
-      new PercpuHashMap(spec, options, std::move(*table), std::move(*values)));
+      new PercpuHashMap(spec, options, std::move(*table), std::move(*lru), std::move(*values)));
 }
 
 PercpuHashMap::PercpuHashMap(const MapSpec& spec, const MapOptions& options, HashTable table,
-                             MapMemory values)
-    : KeyedMap(spec, options, std::move(table)),
+                             std::optional<LruList> lru, MapMemory values)
+    : KeyedMap(spec, options, std::move(table), std::move(lru)),
       values_(std::move(values)),
       stride_(static_cast<std::size_t>(round_up_to_8(spec.value_size))),
       block_bytes_(values_.size() / options.cpu_count) {}
 
 void* PercpuHashMap::lookup(const void* key, std::uint32_t cpu) noexcept {
   const SpinGuard guard(lock_);
-  const std::uint32_t element = table_.find(key, table_.hash_of(key));
-  return element == HashTable::kNone ? nullptr : value_at(element, cpu);
+  const std::uint32_t element = find(key);
+  if (element == HashTable::kNone) return nullptr;
+  touch(element);
+  return value_at(element, cpu);
 }
 
 int PercpuHashMap::find_or_make(const void* key, std::uint64_t flags, std::uint32_t& element,
@@ -49,10 +53,14 @@ int PercpuHashMap::find_or_make(const void* key, std::uint64_t flags, std::uint3
   element = table_.find(key, hash);
   is_new = element == HashTable::kNone;
   const int error = check_presence(!is_new, flags);
-  if (error != 0 || !is_new) return error;
-  element = table_.take();
+  if (error != 0) return error;
+  if (!is_new) {
+    touch(element);
+    return 0;
+  }
+  element = take();
   if (element == HashTable::kNone) return -E2BIG;
-  table_.link(element, key, hash);
+  link(element, key, hash);
   return 0;
 }
 
@@ -93,7 +101,7 @@ void PercpuHashMap::copy_all(std::uint32_t element, std::span<std::uint8_t> out)
 int PercpuHashMap::copy_value(const void* key, std::span<std::uint8_t> out,
                               std::uint64_t) noexcept {
   const SpinGuard guard(lock_);
-  const std::uint32_t element = table_.find(key, table_.hash_of(key));
+  const std::uint32_t element = find(key);
   if (element == HashTable::kNone) return -ENOENT;
   copy_all(element, out);
   return 0;
@@ -102,7 +110,7 @@ int PercpuHashMap::copy_value(const void* key, std::span<std::uint8_t> out,
 int PercpuHashMap::lookup_and_erase_from_user(const void* key, std::span<std::uint8_t> out,
                                               std::uint64_t) noexcept {
   const SpinGuard guard(lock_);
-  const std::uint32_t element = table_.find(key, table_.hash_of(key));
+  const std::uint32_t element = find(key);
   if (element == HashTable::kNone) return -ENOENT;
   copy_all(element, out);
   remove(element);

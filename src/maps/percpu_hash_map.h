@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// PERCPU_HASH: a hash with one value per CPU under each key.
+// PERCPU_HASH: a hash with one value per CPU under each key; with an LruList, LRU_PERCPU_HASH
+// (lru_hash_map.cc).
 //
 // Keys live in the table; values in one block per CPU, indexed by the element's number, so that two
 // workers never share a line. A program that makes a key sets its CPU's value and zeroes the
@@ -32,7 +33,8 @@ class PercpuHashMap final : public KeyedMap {
                                  std::uint64_t flags) noexcept override LMN_EXCLUDES(lock_);
 
  private:
-  PercpuHashMap(const MapSpec& spec, const MapOptions& options, HashTable table, MapMemory values);
+  PercpuHashMap(const MapSpec& spec, const MapOptions& options, HashTable table,
+                std::optional<LruList> lru, MapMemory values);
   // The element of `key`, made if it is not there and `flags` allow; or -errno.
   int find_or_make(const void* key, std::uint64_t flags, std::uint32_t& element,
                    bool& is_new) noexcept LMN_REQUIRES(lock_);

@@ -46,6 +46,7 @@ struct Shape {
   std::uint32_t value_size;
   std::uint32_t max_entries;
   std::uint32_t flags = 0;
+  std::uint32_t universe = 0;  // keys to draw from; 0: half as many again as the map has entries
 };
 
 std::vector<Shape> shapes_of(std::uint32_t type) {
@@ -73,6 +74,12 @@ std::vector<Shape> shapes_of(std::uint32_t type) {
       return {{4, 8, 8}, {3, 5, 7}, {16, 12, 30, BPF_F_NO_PREALLOC}, {4, 4, 4, BPF_F_WRONLY}};
     case BPF_MAP_TYPE_PROG_ARRAY:
       return {{4, 4, 4}, {4, 4, 1}, {4, 4, 3, BPF_F_WRONLY}};
+    case BPF_MAP_TYPE_LRU_HASH:
+      // Few keys in a large map: which element an LRU evicts is each side's own.
+      return {
+          {4, 8, 400, 0, 8}, {13, 5, 600, BPF_F_NO_COMMON_LRU, 5}, {4, 4, 500, BPF_F_WRONLY, 4}};
+    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
+      return {{4, 8, 400, 0, 8}, {13, 5, 600, BPF_F_NO_COMMON_LRU, 5}};
     case BPF_MAP_TYPE_DEVMAP:
       return {{4, 4, 6}, {4, 8, 6}, {4, 8, 1}, {4, 8, 2, BPF_F_RDONLY}};
     case BPF_MAP_TYPE_DEVMAP_HASH:
@@ -87,6 +94,8 @@ bool has_key_order(std::uint32_t type) {
   switch (type) {
     case BPF_MAP_TYPE_HASH:
     case BPF_MAP_TYPE_PERCPU_HASH:
+    case BPF_MAP_TYPE_LRU_HASH:
+    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return false;
     default:
       return true;
@@ -162,8 +171,12 @@ constexpr std::uint8_t kUntouched = 0xee;
 
 class Duel {
  public:
-  Duel(const MapSpec& spec, MapsWorld& world, Random& random)
-      : spec_(spec), info_(*find_map_type_info(spec.type)), world_(world), random_(random) {
+  Duel(const MapSpec& spec, std::uint32_t universe, MapsWorld& world, Random& random)
+      : spec_(spec),
+        universe_(universe != 0 ? universe : spec.max_entries + spec.max_entries / 2 + 2),
+        info_(*find_map_type_info(spec.type)),
+        world_(world),
+        random_(random) {
     ours_ = make_lmn_map(spec, world);
     theirs_ = make_kernel_map(spec);
   }
@@ -204,9 +217,7 @@ class Duel {
   Bytes random_key() {
     Bytes key(spec_.key_size, 0);
     if (key.empty()) return key;
-    // A universe half as large again as the map, in the key's first and last bytes.
-    const std::uint64_t universe = spec_.max_entries + spec_.max_entries / 2 + 2;
-    std::uint64_t number = random_() % universe;
+    std::uint64_t number = random_() % universe_;
     if (random_() % 50 == 0) number = ~0ull >> (random_() % 33);
     for (std::size_t i = 0; i < key.size() && i < 8; ++i) {
       key[i] = static_cast<std::uint8_t>(number >> (8 * i));
@@ -311,6 +322,7 @@ class Duel {
   }
 
   MapSpec spec_;
+  std::uint64_t universe_;
   const MapTypeInfo& info_;
   MapsWorld& world_;
   Random& random_;
@@ -371,7 +383,7 @@ TEST_P(MapsContract, OperationsAnswerAsInTheKernel) {
     spec.max_entries = shape.max_entries;
     spec.map_flags = shape.flags;
     {
-      Duel duel(spec, *world_, random_);
+      Duel duel(spec, shape.universe, *world_, random_);
       ASSERT_TRUE(duel.is_ready()) << describe(spec);
       const std::uint64_t length = 1 + random_() % kLifeMax;
       const bool is_frozen_at_end = random_() % 2 == 0;
