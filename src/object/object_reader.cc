@@ -74,6 +74,7 @@ Result<ObjectSpec> read_object(ByteSpan bytes, const ReadOptions& options) {
   LMN_CHECK_OK(read_constants(draft));
   LMN_CHECK_OK(read_type_information(draft));
   LMN_CHECK_OK(collect_functions(draft));
+  LMN_CHECK_OK(collect_legacy_maps(draft));
   LMN_CHECK_OK(collect_btf_maps(draft));
   LMN_CHECK_OK(collect_global_data(draft));
   LMN_CHECK_OK(collect_externs(draft));

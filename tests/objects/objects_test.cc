@@ -213,5 +213,72 @@ TEST(ObjectsTest, TakesWhatLibbpfRefuses) {
   EXPECT_THAT(object->notes, ElementsAre(HasSubstr("static function 'tail'")));
 }
 
+TEST(ObjectsTest, LegacyMapsInTheLayoutsOfTheirLoaders) {
+  struct Case {
+    const char* layout;
+    std::uint32_t flags;
+    std::uint32_t pinning;
+    const char* words;
+  };
+  for (const Case& c : {Case{"old_samples", 0, 0, "samples/bpf of Linux 4"},
+                        Case{"libbpf", BPF_F_NO_PREALLOC, 0, "libbpf"},
+                        Case{"samples", BPF_F_NO_PREALLOC, 0, "samples/bpf"},
+                        Case{"cilium", BPF_F_NO_PREALLOC, 2, "iproute2 without inner maps"},
+                        Case{"iproute2", BPF_F_NO_PREALLOC, 2, "iproute2"},
+                        Case{"gobpf", BPF_F_NO_PREALLOC, 2, "gobpf"}}) {
+    for (const char* suffix : {"", "_btf"}) {
+      const std::string name = std::string("legacy_") + c.layout + suffix;
+      auto object = read_path(fixture(name));
+      ASSERT_TRUE(object) << name << ": " << object.error().to_string();
+      ASSERT_GE(object->maps.size(), 2u) << name;
+      const MapSpec& first = object->maps[0];
+      EXPECT_EQ(first.name, "first");
+      EXPECT_EQ(first.origin, MapOrigin::kLegacyMaps);
+      EXPECT_EQ(first.type, BPF_MAP_TYPE_HASH);
+      EXPECT_EQ(first.key_size, 4u);
+      EXPECT_EQ(first.value_size, 8u);
+      EXPECT_EQ(first.max_entries, 100u);
+      EXPECT_EQ(first.map_flags, c.flags) << name;
+      EXPECT_EQ(first.pinning, c.pinning) << name;
+      EXPECT_EQ(first.legacy_layout, c.words) << name;
+      EXPECT_EQ(object->maps[1].name, "second");
+      EXPECT_EQ(object->maps[1].max_entries, 3u) << name;
+      EXPECT_THAT(object->notes[0], HasSubstr(c.words));
+      const ProgramSpec& program = object->programs.at(0);
+      EXPECT_FALSE(program.defect) << name;
+      EXPECT_EQ(program.type, 0u)
+          << "section xdp_prog is no name of libbpf 1: the caller says the type";
+      EXPECT_EQ(program.maps[0], 1u) << "the program uses `second` first";
+    }
+  }
+}
+
+TEST(ObjectsTest, LegacyInnerMaps) {
+  auto tc = read_path(fixture("legacy_iproute2"));
+  ASSERT_TRUE(tc) << tc.error().to_string();
+  const MapSpec* outer = tc->find_map("outer");
+  ASSERT_NE(outer, nullptr);
+  ASSERT_NE(outer->inner, nullptr);
+  EXPECT_EQ(outer->inner->name, "first");
+  ASSERT_EQ(outer->slots.size(), 1u);
+  EXPECT_EQ(outer->slots[0].index, 1u);
+  EXPECT_EQ(outer->slots[0].name, "first");
+  auto samples = read_path(fixture("legacy_samples"));
+  ASSERT_TRUE(samples) << samples.error().to_string();
+  outer = samples->find_map("outer");
+  ASSERT_NE(outer->inner, nullptr);
+  EXPECT_EQ(outer->inner->name, "first");
+  EXPECT_EQ(outer->numa_node, 1u);
+}
+
+TEST(ObjectsTest, UnknownLegacyLayoutIsNotGuessed) {
+  for (const char* name : {"legacy_unknown", "legacy_unknown_btf"}) {
+    auto object = read_path(fixture(name));
+    ASSERT_FALSE(object) << name;
+    EXPECT_THAT(object.error().message, HasSubstr("an entry of 24 bytes: not a known layout"));
+    EXPECT_EQ(object.error().location, "section 'maps', offset 0");
+  }
+}
+
 }  // namespace
 }  // namespace lmn
