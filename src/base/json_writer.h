@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace lmn {
@@ -43,15 +44,16 @@ class JsonWriter {
     key(name);
     string(text);
   }
-  void field(std::string_view name, const char* text) {
-    key(name);
-    string(text);
+  void field(std::string_view name, const char* text) { field(name, std::string_view(text)); }
+  void field(std::string_view name, const std::string& text) {
+    field(name, std::string_view(text));
   }
   void field(std::string_view name, bool value) {
     key(name);
     boolean(value);
   }
   template <typename T>
+    requires std::is_arithmetic_v<T>
   void field(std::string_view name, T value) {
     key(name);
     number(value);

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Engine: putting the modules together. Loading is load_object.cc, test runs test_run.cc. Tested by
+// engine_test.cc.
+#include "engine/engine.h"
+
+#include <fmt/format.h>
+#include <linux/bpf.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/assert.h"
+#include "base/file.h"
+#include "engine/load_object.h"
+#include "helpers/helpers.h"
+
+namespace lmn {
+namespace {
+
+// "0-1" or "0,2-3" in /sys/devices/system/cpu/possible: one more than the largest number.
+std::uint32_t possible_cpu_count() {
+  constexpr std::size_t kTextMax = 4096;
+  auto text = read_file("/sys/devices/system/cpu/possible", kTextMax);
+  if (!text) return 1;
+  std::uint32_t number = 0;
+  std::uint32_t largest = 0;
+  for (const std::uint8_t c : *text) {
+    if (c >= '0' && c <= '9') {
+      number = number * 10 + (c - '0');
+    } else {
+      largest = std::max(largest, number);
+      number = 0;
+    }
+  }
+  return std::clamp<std::uint32_t>(std::max(largest, number) + 1, 1, limits::kCpuCountMax);
+}
+
+std::uint64_t random_seed() {
+  std::uint64_t seed = 1;
+  if (::getrandom(&seed, sizeof seed, 0) != sizeof seed) seed = 1;
+  return seed;
+}
+
+}  // namespace
+
+Program* LoadedObject::find_program(std::string_view wanted) const {
+  for (const auto& program : programs) {
+    if (program->spec.name == wanted) return program.get();
+  }
+  return nullptr;
+}
+
+Map* LoadedObject::find_map(std::string_view wanted) const {
+  for (const auto& map : maps) {
+    if (map->spec().name == wanted) return map.get();
+  }
+  return nullptr;
+}
+
+Engine::Engine(const EngineOptions& options)
+    : options_(options),
+      log_(options.log != nullptr ? options.log : &stderr_log_),
+      clock_(options.clock != nullptr ? options.clock : &system_clock_) {
+  if (options_.cpu_count == 0) options_.cpu_count = possible_cpu_count();
+  if (options_.seed == 0) options_.seed = random_seed();
+}
+
+Engine::~Engine() = default;
+
+Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
+  std::unique_ptr<Engine> engine(new Engine(options));
+  LMN_TRY(engine->pool_, FramePool::create(options.frame_count));
+  engine->resources_.pool = &engine->pool_;
+  engine->resources_.clock = engine->clock_;
+  engine->resources_.log = engine->log_;
+  LMN_TRY(engine->worker_, Worker::create(engine->make_context()));
+  return engine;
+}
+
+Environment Engine::environment(Strictness strictness) {
+  Environment environment;
+  environment.helpers = helper_protos();
+  environment.map_types = map_type_infos();
+  environment.context = kXdpMdFields;
+  environment.strictness = strictness;
+  return environment;
+}
+
+Result<LoadedObject*> Engine::load(const ObjectSpec& spec, const LoadOptions& options) {
+  ObjectLoader loader(*this, spec, options);
+  LMN_TRY(std::unique_ptr<LoadedObject> object, loader.load());
+  objects_.push_back(std::move(object));
+  return objects_.back().get();
+}
+
+Result<std::vector<Port*>> Engine::open_port(std::string_view text) {
+  LMN_TRY(const PortSpec spec, parse_port_spec(text));
+  LMN_TRY(OpenedPorts opened, lmn::open_port(spec, resources_));
+  for (const auto& port : opened) {
+    if (find_port(port->info().name) != nullptr) {
+      return make_error(
+          ErrorCode::kInvalidArgument,
+          fmt::format("port '{}': there is a port of that name already", port->info().name));
+    }
+  }
+  std::vector<Port*> out;
+  for (std::unique_ptr<Port>& port : opened) out.push_back(&adopt_port(std::move(port)));
+  return out;
+}
+
+Port& Engine::adopt_port(std::unique_ptr<Port> port) {
+  ports_.push_back(std::move(port));
+  attachments_.push_back(std::make_unique<Attachment>());
+  attachments_.back()->port = ports_.back().get();
+  return *ports_.back();
+}
+
+Port* Engine::find_port(std::string_view name) const {
+  auto found =
+      std::ranges::find_if(ports_, [&](const auto& port) { return port->info().name == name; });
+  return found == ports_.end() ? nullptr : found->get();
+}
+
+Engine::Attachment& Engine::attachment_of(Port& port) {
+  auto found =
+      std::ranges::find_if(attachments_, [&](const auto& item) { return item->port == &port; });
+  LMN_ASSERT(found != attachments_.end());
+  return **found;
+}
+
+Result<void> Engine::attach(Program& program, Port& port) {
+  if (program.spec.expected_attach_type == BPF_XDP_DEVMAP ||
+      program.spec.expected_attach_type == BPF_XDP_CPUMAP) {
+    return make_errno_error(
+        ErrorCode::kInvalidArgument, EINVAL,
+        fmt::format(
+            "prog \"{}\" is for map entries (section '{}'): it cannot be attached to a port",
+            program.spec.name, program.spec.section));
+  }
+  Attachment& attachment = attachment_of(port);
+  if (attachment.dispatcher.program != nullptr) {
+    return make_errno_error(ErrorCode::kInvalidArgument, EBUSY,
+                            fmt::format("port '{}' runs '{}' already", port.info().name,
+                                        attachment.dispatcher.program_name));
+  }
+  attachment.dispatcher = {program.compiled.get(), program.spec.name};
+  return {};
+}
+
+void Engine::set_pass_sink(Port& port, FrameSink* sink) { attachment_of(port).pass_sink = sink; }
+
+RunContext Engine::make_context() {
+  RunContext context;
+  context.clock = clock_;
+  context.trace = &trace_;
+  context.ports = this;
+  context.traps = &traps_;
+  context.prandom.seed(options_.seed);
+  return context;
+}
+
+RunEnd Engine::run(const RunLimits& limits) {
+  worker_->clear_ports();
+  for (const auto& attachment : attachments_) {
+    const Dispatcher* dispatcher =
+        attachment->dispatcher.program != nullptr ? &attachment->dispatcher : nullptr;
+    worker_->add_port(*attachment->port, dispatcher, attachment->pass_sink);
+  }
+  return worker_->run(limits);
+}
+
+void Engine::stop() noexcept { worker_->stop(); }
+
+Result<void> Engine::finish() {
+  Result<void> first;
+  for (const auto& port : ports_) {
+    Result<void> result = port->finish();
+    if (!result && first)
+      first = make_error(std::move(result).error().with_context(port->info().name));
+  }
+  return first;
+}
+
+std::string Engine::accounting_error() const {
+  std::uint64_t pending = 0;
+  for (const auto& port : ports_) {
+    const std::string error = lmn::accounting_error(port->rx_queue().counters().snapshot());
+    if (!error.empty()) return fmt::format("port '{}': {}", port->info().name, error);
+    pending += port->tx_queue().pending();
+  }
+  if (pool_.in_use() != pending) {
+    return fmt::format("frames: {} in use, {} in transmit queues", pool_.in_use(), pending);
+  }
+  return {};
+}
+
+FrameSink* Engine::find_sink(std::uint32_t ifindex) noexcept {
+  for (const auto& port : ports_) {
+    if (port->info().ifindex == ifindex) return &port->tx_queue();
+  }
+  return nullptr;
+}
+
+const ProgramEntry* Engine::acquire_program(std::uint32_t handle) noexcept {
+  const auto find_in = [&](const LoadedObject& object) -> const ProgramEntry* {
+    for (const auto& program : object.programs) {
+      if (program->id == handle) return &program->entry;
+    }
+    return nullptr;
+  };
+  if (loading_ != nullptr) {
+    if (const ProgramEntry* entry = find_in(*loading_); entry != nullptr) return entry;
+  }
+  for (const auto& object : objects_) {
+    if (const ProgramEntry* entry = find_in(*object); entry != nullptr) return entry;
+  }
+  return nullptr;
+}
+
+// Programs live as long as the engine: there is nothing to give back yet.
+void Engine::release_program(const ProgramEntry*) noexcept {}
+
+}  // namespace lmn

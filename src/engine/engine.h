@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Engine: the root object: owns programs, maps, ports and the worker, and is the only way to them.
+//
+//   auto engine = *Engine::create({});
+//   LMN_TRY(LoadedObject* object, engine->load(spec, {}));
+//   LMN_TRY(auto ports, engine->open_port("pcap:in=a.pcap"));
+//   LMN_CHECK_OK(engine->attach(*object->programs[0], *ports[0]));
+//   engine->run({});                       // until the input ends
+//
+// There is no global state: two engines in one process know nothing of each other (but for what
+// liburcu and DPDK keep per process, later). It answers the questions that lower modules ask: what
+// an ifindex or a program number stands for (MapHost, PortDirectory), where prints go (TraceSink).
+// Not done yet: pins, links, several workers, replacing a program while it runs.
+// Invariants: (1) ids are never reused; (2) objects outlive everything that refers to them:
+// destruction goes worker, ports, objects, pool. Threads: control calls from one thread while run()
+// is not running; run() from one thread; stop() and trace() from any. Tested by engine_test.cc.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/result.h"
+#include "dataplane/worker.h"
+#include "engine/program.h"
+#include "engine/trace_buffer.h"
+#include "exec/interp/trap.h"
+#include "packet/frame_pool.h"
+#include "ports/port.h"
+#include "spec/environment.h"
+#include "spec/object_spec.h"
+
+namespace lmn {
+
+struct EngineOptions {
+  std::size_t frame_count = limits::kFramesDefault;
+  Strictness strictness = Strictness::kTrusted;
+  std::uint32_t cpu_count = 0;   // slots of per-CPU maps; 0: the host's possible CPUs
+  const Clock* clock = nullptr;  // null: the system's
+  Log* log = nullptr;            // null: standard error
+  std::uint64_t seed = 0;        // of random numbers and hash tables; 0: from the system
+};
+
+struct LoadOptions {
+  std::string object_name;            // for messages and for names of global data maps
+  std::vector<std::string> programs;  // names; empty: every program of type XDP
+};
+
+struct TestRunOptions {
+  std::uint32_t repeat = 1;
+  std::uint32_t ingress_ifindex = 1;  // loopback, as the kernel's test run
+  std::uint32_t rx_queue_index = 0;
+  std::uint32_t metadata_bytes = 0;  // leading bytes of `packet` that are metadata
+};
+
+struct TestRunResult {
+  std::uint32_t verdict = 0;         // of the last run
+  std::vector<std::uint8_t> packet;  // metadata not included
+  std::uint64_t duration_ns = 0;     // average of one run
+  std::vector<TrapRecord> traps;     // why runs were stopped
+};
+
+class Engine final : public MapHost, public PortDirectory {
+ public:
+  static Result<std::unique_ptr<Engine>> create(const EngineOptions& options);
+  // The tables of this build as the contract that programs are judged by.
+  static Environment environment(Strictness strictness);
+  ~Engine() override;
+
+  // Creates the maps that the chosen programs use, checks and prepares the programs, fills initial
+  // slots. All or nothing. Errors name program or map; those of programs carry instruction and
+  // source line.
+  Result<LoadedObject*> load(const ObjectSpec& spec, const LoadOptions& options);
+  // Opens what a port specification describes: one port, or the two of a pair.
+  Result<std::vector<Port*>> open_port(std::string_view spec);
+  // Takes a port that the caller made (memory ports of tests and applications).
+  Port& adopt_port(std::unique_ptr<Port> port);
+  // The port of that name, or null.
+  Port* find_port(std::string_view name) const;
+  const std::vector<std::unique_ptr<Port>>& ports() const { return ports_; }
+
+  // Runs `program` on what `port` receives, in native mode. Errors: kInvalidArgument with errno
+  // EINVAL for programs of another type or attach type, EBUSY when the port has one already.
+  Result<void> attach(Program& program, Port& port);
+  // Where PASS of `port` goes; null: counted as pass_no_stack.
+  void set_pass_sink(Port& port, FrameSink* sink);
+
+  RunEnd run(const RunLimits& limits);
+  void stop() noexcept;
+  // Ends all ports' output in good order. The first error of several.
+  Result<void> finish();
+  // Empty, or what of the frame accounting does not add up. Meaningful while nothing runs.
+  std::string accounting_error() const;
+
+  // BPF_PROG_TEST_RUN: the program on one packet, which is not sent anywhere. Errors:
+  // kInvalidArgument (EINVAL) for packets that a frame cannot hold.
+  Result<TestRunResult> test_run(Program& program, std::span<const std::uint8_t> packet,
+                                 const TestRunOptions& options);
+
+  PortResources& port_resources() { return resources_; }
+  TraceBuffer& trace() { return trace_; }
+  const TrapLog& traps() const { return traps_; }
+  Log& log() { return *log_; }
+
+  // MapHost and PortDirectory
+  FrameSink* find_sink(std::uint32_t ifindex) noexcept override;
+  const ProgramEntry* acquire_program(std::uint32_t handle) noexcept override;
+  void release_program(const ProgramEntry* entry) noexcept override;
+
+ private:
+  struct Attachment {
+    Port* port;
+    Dispatcher dispatcher;
+    FrameSink* pass_sink = nullptr;
+  };
+  friend class ObjectLoader;
+
+  explicit Engine(const EngineOptions& options);
+  RunContext make_context();
+  Attachment& attachment_of(Port& port);
+
+  EngineOptions options_;
+  SystemClock system_clock_;
+  StderrLog stderr_log_;
+  Log* log_;
+  const Clock* clock_;
+  FramePool pool_;
+  PortResources resources_;
+  TraceBuffer trace_;
+  TrapLog traps_;
+  std::vector<std::unique_ptr<LoadedObject>> objects_;
+  std::vector<std::unique_ptr<Port>> ports_;
+  std::vector<std::unique_ptr<Attachment>> attachments_;
+  std::unique_ptr<Worker> worker_;
+  LoadedObject* loading_ = nullptr;  // while slots are filled
+  std::uint32_t next_program_id_ = 1;
+  std::uint32_t next_map_id_ = 1;
+};
+
+}  // namespace lmn

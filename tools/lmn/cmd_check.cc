@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// lmn check: every program of every given object through the reader and the verifier; one line, or
+// one JSON object, each.
+//
+// Today's verifier is its structural pass (instructions, control flow, calls, references); what
+// only a run could break is caught by the checked interpreter. The output says so, so that nobody
+// takes "ok" for a proof.
+#include <fmt/format.h>
+#include <linux/bpf.h>
+
+#include <chrono>
+
+#include "base/json_writer.h"
+#include "command.h"
+#include "engine/engine.h"
+#include "object_input.h"
+#include "verifier/structure.h"
+
+namespace lmn {
+namespace {
+
+struct CheckWords {
+  std::vector<std::string> objects;
+  std::string program;
+  bool log = false;
+  bool json = false;
+  bool untrusted = false;
+};
+
+struct ProgramVerdict {
+  std::string object;
+  std::string program;
+  std::string section;
+  std::size_t insn_count = 0;
+  std::uint64_t time_us = 0;
+  std::optional<Error> error;
+};
+
+ProgramVerdict check_program(const ObjectSpec& spec, const ProgramSpec& program,
+                             const Environment& environment) {
+  ProgramVerdict verdict;
+  verdict.program = program.name;
+  verdict.section = program.section;
+  verdict.insn_count = program.insns.size();
+  std::vector<MapSpec> maps;
+  for (const std::uint32_t position : program.maps) maps.push_back(spec.maps[position]);
+  ProgramSpec candidate = program;
+  if (candidate.type == 0) candidate.type = BPF_PROG_TYPE_XDP;
+  const auto start = std::chrono::steady_clock::now();
+  if (candidate.defect) {
+    verdict.error = candidate.defect;
+  } else if (candidate.type != BPF_PROG_TYPE_XDP) {
+    verdict.error = Error{ErrorCode::kNotSupported,
+                          fmt::format("section '{}' is no XDP program", program.section)};
+  } else if (auto structured = check_structure(environment, candidate, maps); !structured) {
+    verdict.error = structured.error();
+  }
+  verdict.time_us =
+      static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
+                                     std::chrono::steady_clock::now() - start)
+                                     .count());
+  return verdict;
+}
+
+void write_json(JsonWriter& json, const ProgramVerdict& verdict) {
+  json.begin_object();
+  json.field("object", verdict.object);
+  if (!verdict.program.empty()) json.field("program", verdict.program);
+  if (!verdict.section.empty()) json.field("section", verdict.section);
+  json.field("verdict", verdict.error ? "refused" : "accepted");
+  json.field("pass", "structure");
+  json.field("insns", static_cast<std::uint64_t>(verdict.insn_count));
+  json.field("time_us", verdict.time_us);
+  if (verdict.error) {
+    json.field("error", error_code_name(verdict.error->code));
+    json.field("message", verdict.error->message);
+    if (!verdict.error->location.empty()) json.field("location", verdict.error->location);
+    if (!verdict.error->remedy.empty()) json.field("remedy", verdict.error->remedy);
+    json.field("errno", verdict.error->errno_value);
+  }
+  json.end_object();
+}
+
+void print_text(const ProgramVerdict& verdict) {
+  const std::string what = verdict.program.empty()
+                               ? verdict.object
+                               : fmt::format("{}: {}", verdict.object, verdict.program);
+  if (!verdict.error) {
+    fmt::print("{}: accepted by the structural pass: {} instructions, {} us\n", what,
+               verdict.insn_count, verdict.time_us);
+    return;
+  }
+  fmt::print("{}: refused: {}\n", what, verdict.error->to_string());
+}
+
+}  // namespace
+
+int cmd_check(int argc, char** argv) {
+  CLI::App app{"Check every program of the given objects", "lmn check"};
+  CheckWords words;
+  app.add_option("objects", words.objects, "ELF objects")->required();
+  app.add_option("--prog", words.program, "only this program");
+  app.add_flag("--log", words.log, "also print what the reader noticed");
+  app.add_flag("--untrusted", words.untrusted, "judge as Linux judges loaders without CAP_PERFMON");
+  app.add_flag("--json", words.json, "a JSON array on standard output");
+  int status = kExitOk;
+  if (!parse_words(app, argc, argv, status)) return status;
+
+  const Environment environment =
+      Engine::environment(words.untrusted ? Strictness::kUntrusted : Strictness::kTrusted);
+  JsonWriter json(2);
+  json.begin_array();
+  const auto tell = [&](const ProgramVerdict& verdict) {
+    if (verdict.error) status = kExitFailed;
+    words.json ? write_json(json, verdict) : print_text(verdict);
+  };
+  for (const std::string& path : words.objects) {
+    Result<ObjectSpec> spec = load_object_file(path);
+    if (!spec) {
+      // The error begins with the path already.
+      ProgramVerdict unread;
+      unread.object = path;
+      unread.error = spec.error();
+      tell(unread);
+      continue;
+    }
+    for (const std::string& note : spec->notes) {
+      if (words.log) fmt::print(stderr, "lmn: {}: note: {}\n", path, note);
+    }
+    for (const ProgramSpec& program : spec->programs) {
+      if (!words.program.empty() && program.name != words.program) continue;
+      ProgramVerdict verdict = check_program(*spec, program, environment);
+      verdict.object = path;
+      tell(verdict);
+    }
+  }
+  json.end_array();
+  if (words.json) fmt::print("{}\n", json.text());
+  return status;
+}
+
+}  // namespace lmn

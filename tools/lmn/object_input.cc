@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Finding the object and the program a command line means.
+#include "object_input.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <linux/bpf.h>
+
+#include "abi/limits.h"
+#include "base/file.h"
+#include "object/object_reader.h"
+
+namespace lmn {
+
+Result<ObjectSpec> load_object_file(const std::string& path) {
+  LMN_TRY(const std::vector<std::uint8_t> bytes, read_file(path, limits::kObjectBytesMax));
+  ReadOptions options;
+  options.object_name = object_name_of(path);
+  Result<ObjectSpec> spec = read_object(bytes, options);
+  if (!spec) return make_error(std::move(spec).error().with_context(path));
+  return spec;
+}
+
+Result<const ProgramSpec*> choose_program(const ObjectSpec& spec, const std::string& name) {
+  std::vector<std::string> names;
+  const ProgramSpec* only = nullptr;
+  std::size_t xdp_count = 0;
+  for (const ProgramSpec& program : spec.programs) {
+    if (!name.empty() && program.name == name) return &program;
+    names.push_back(fmt::format("{} (section '{}')", program.name, program.section));
+    if (program.type != BPF_PROG_TYPE_XDP) continue;
+    only = &program;
+    ++xdp_count;
+  }
+  const std::string there = names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
+  if (!name.empty()) {
+    return make_error(ErrorCode::kNotFound,
+                      fmt::format("no program '{}'; there is: {}", name, there));
+  }
+  if (xdp_count == 1) return only;
+  return make_error(ErrorCode::kInvalidArgument,
+                    fmt::format("the object has {} XDP programs; there is: {}", xdp_count, there),
+                    "name one with --prog");
+}
+
+}  // namespace lmn

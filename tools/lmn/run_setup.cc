@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// From words to a ready engine: object, ports, pass sinks, map entries.
+#include "run_setup.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <linux/bpf.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <map>
+
+#include "base/assert.h"
+#include "object/object_reader.h"
+#include "object_input.h"
+#include "packet_input.h"
+
+namespace lmn {
+namespace {
+
+// "MAP:KEY=VALUE" taken apart.
+struct MapWord {
+  std::string map;
+  std::string key;
+  std::string value;
+};
+
+Result<MapWord> parse_map_word(const std::string& option, const std::string& text) {
+  const std::size_t colon = text.find(':');
+  const std::size_t equals = text.find('=', colon == std::string::npos ? 0 : colon);
+  if (colon == std::string::npos || equals == std::string::npos) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      fmt::format("{} '{}': must be MAP:KEY=VALUE", option, text));
+  }
+  return MapWord{text.substr(0, colon), text.substr(colon + 1, equals - colon - 1),
+                 text.substr(equals + 1)};
+}
+
+Result<std::uint32_t> parse_number(const std::string& option, const std::string& text) {
+  std::uint32_t number = 0;
+  const bool is_hex = text.starts_with("0x");
+  const char* begin = text.data() + (is_hex ? 2 : 0);
+  const char* end = text.data() + text.size();
+  const auto [at, error] = std::from_chars(begin, end, number, is_hex ? 16 : 10);
+  if (error != std::errc{} || at != end || begin == end) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      fmt::format("{}: '{}' is not a number", option, text));
+  }
+  return number;
+}
+
+std::string port_names(const Engine& engine) {
+  std::vector<std::string> names;
+  for (const auto& port : engine.ports()) names.push_back(port->info().name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+class RunBuilder {
+ public:
+  explicit RunBuilder(const RunWords& words) : words_(words) {}
+
+  Result<RunSetup> build() {
+    LMN_CHECK_OK(load_object());
+    for (const std::string& text : words_.ports) LMN_CHECK_OK(open(text, true));
+    for (const std::string& text : words_.plain_ports) LMN_CHECK_OK(open(text, false));
+    LMN_CHECK_OK(set_pass_sinks());
+    for (const std::string& text : words_.redirect_maps) LMN_CHECK_OK(fill_redirect_map(text));
+    for (const std::string& text : words_.tail_calls) LMN_CHECK_OK(fill_tail_call(text));
+    for (const std::string& text : words_.set_maps) LMN_CHECK_OK(set_map(text));
+    return std::move(setup_);
+  }
+
+ private:
+  Result<void> load_object();
+  Result<void> open(std::string text, bool with_program);
+  Result<void> set_pass_sinks();
+  Result<FrameSink*> find_pass_target(const std::string& name);
+  Result<Map*> find_map(const std::string& option, const std::string& name);
+  Result<void> update(const std::string& option, Map& map, std::span<const std::uint8_t> key,
+                      std::span<const std::uint8_t> value);
+  Result<void> fill_redirect_map(const std::string& text);
+  Result<void> fill_tail_call(const std::string& text);
+  Result<void> set_map(const std::string& text);
+
+  const RunWords& words_;
+  RunSetup setup_;
+  std::map<std::string, std::string> pass_of_port_;  // from pass= in port specs
+};
+
+Result<void> RunBuilder::load_object() {
+  if (words_.mode != "native") {
+    return make_error(ErrorCode::kNotSupported,
+                      fmt::format("mode '{}': only native is there yet", words_.mode));
+  }
+  LMN_TRY(const ObjectSpec spec, load_object_file(words_.object));
+  LMN_TRY(const ProgramSpec* chosen, choose_program(spec, words_.program));
+  EngineOptions engine_options;
+  if (words_.untrusted) engine_options.strictness = Strictness::kUntrusted;
+  LMN_TRY(setup_.engine, Engine::create(engine_options));
+  LoadOptions options;
+  options.object_name = object_name_of(words_.object);
+  options.programs.push_back(chosen->name);
+  for (const std::string& text : words_.tail_calls) {
+    LMN_TRY(const MapWord word, parse_map_word("--tail-call", text));
+    if (std::ranges::find(options.programs, word.value) == options.programs.end())
+      options.programs.push_back(word.value);
+  }
+  auto object = setup_.engine->load(spec, options);
+  if (!object) return make_error(std::move(object).error().with_context(words_.object));
+  setup_.object = *object;
+  setup_.program = setup_.object->find_program(chosen->name);
+  return {};
+}
+
+Result<void> RunBuilder::open(std::string text, bool with_program) {
+  std::string pass;
+  constexpr std::string_view kPassKey = ",pass=";
+  if (const std::size_t at = text.find(kPassKey); at != std::string::npos) {
+    const std::size_t end = std::min(text.find(',', at + 1), text.size());
+    pass = text.substr(at + kPassKey.size(), end - at - kPassKey.size());
+    text.erase(at, end - at);
+  }
+  LMN_TRY(const std::vector<Port*> ports, setup_.engine->open_port(text));
+  for (Port* port : ports) {
+    if (!pass.empty()) pass_of_port_[port->info().name] = pass;
+    for (const std::string& notice : port->notices()) setup_.engine->log().write(notice);
+    if (!with_program) continue;
+    LMN_CHECK_OK(setup_.engine->attach(*setup_.program, *port));
+    setup_.program_ports.push_back(port);
+  }
+  return {};
+}
+
+Result<FrameSink*> RunBuilder::find_pass_target(const std::string& name) {
+  if (Port* port = setup_.engine->find_port(name); port != nullptr) return &port->tx_queue();
+  if (name.find(':') == std::string::npos) {
+    return make_error(ErrorCode::kNotFound, fmt::format("--pass: no port '{}'; there is: {}", name,
+                                                        port_names(*setup_.engine)));
+  }
+  LMN_TRY(const std::vector<Port*> ports, setup_.engine->open_port(name));
+  return &ports[0]->tx_queue();
+}
+
+Result<void> RunBuilder::set_pass_sinks() {
+  std::string everywhere;
+  for (const std::string& text : words_.pass) {
+    const std::size_t equals = text.find('=');
+    const bool names_port =
+        equals != std::string::npos && setup_.engine->find_port(text.substr(0, equals)) != nullptr;
+    if (names_port) {
+      pass_of_port_[text.substr(0, equals)] = text.substr(equals + 1);
+    } else {
+      everywhere = text;
+    }
+  }
+  std::vector<Port*> sources;
+  for (const auto& port : setup_.engine->ports()) sources.push_back(port.get());
+  FrameSink* everywhere_sink = nullptr;
+  if (!everywhere.empty()) {
+    LMN_TRY(everywhere_sink, find_pass_target(everywhere));
+  }
+  for (Port* port : sources) {
+    const auto own = pass_of_port_.find(port->info().name);
+    if (own != pass_of_port_.end()) {
+      LMN_TRY(FrameSink * sink, find_pass_target(own->second));
+      setup_.engine->set_pass_sink(*port, sink);
+    } else if (everywhere_sink != nullptr && &port->tx_queue() != everywhere_sink) {
+      setup_.engine->set_pass_sink(*port, everywhere_sink);
+    }
+  }
+  return {};
+}
+
+Result<Map*> RunBuilder::find_map(const std::string& option, const std::string& name) {
+  if (Map* map = setup_.object->find_map(name); map != nullptr) return map;
+  std::vector<std::string> names;
+  for (const auto& map : setup_.object->maps) names.push_back(map->spec().name);
+  return make_error(ErrorCode::kNotFound,
+                    fmt::format("{}: the program uses no map '{}'; it uses: {}", option, name,
+                                fmt::join(names, ", ")));
+}
+
+Result<void> RunBuilder::update(const std::string& option, Map& map,
+                                std::span<const std::uint8_t> key,
+                                std::span<const std::uint8_t> value) {
+  const MapSpec& spec = map.spec();
+  std::vector<std::uint8_t> whole(value.begin(), value.end());
+  // One value for a per-CPU map is meant for every CPU.
+  const std::size_t per_cpu_bytes = map.user_value_bytes() / map.cpu_count();
+  if (value.size() == spec.value_size && map.user_value_bytes() != spec.value_size) {
+    whole.resize(per_cpu_bytes);
+    const std::vector<std::uint8_t> one = whole;
+    for (std::uint32_t cpu = 1; cpu < map.cpu_count(); ++cpu)
+      whole.insert(whole.end(), one.begin(), one.end());
+  }
+  if (key.size() != spec.key_size || whole.size() != map.user_value_bytes()) {
+    return make_error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("{}: map '{}' has keys of {} and values of {} bytes, not {} and {}", option,
+                    spec.name, spec.key_size, spec.value_size, key.size(), value.size()));
+  }
+  if (const int error = map.user_update(key.data(), whole, BPF_ANY); error != 0) {
+    return make_errno_error(
+        ErrorCode::kInvalidArgument, -error,
+        fmt::format("{}: map '{}': update refused: {}", option, spec.name, std::strerror(-error)));
+  }
+  return {};
+}
+
+std::array<std::uint8_t, 4> bytes_of(std::uint32_t number) {
+  std::array<std::uint8_t, 4> bytes;
+  std::memcpy(bytes.data(), &number, bytes.size());
+  return bytes;
+}
+
+Result<void> RunBuilder::fill_redirect_map(const std::string& text) {
+  LMN_TRY(const MapWord word, parse_map_word("--redirect-map", text));
+  LMN_TRY(Map * map, find_map("--redirect-map", word.map));
+  const Port* port = setup_.engine->find_port(word.value);
+  if (port == nullptr) {
+    return make_error(ErrorCode::kNotFound,
+                      fmt::format("--redirect-map: no port '{}'; there is: {}", word.value,
+                                  port_names(*setup_.engine)));
+  }
+  // The key may be a number or a port's name, which stands for its ifindex.
+  std::uint32_t key = 0;
+  if (const Port* key_port = setup_.engine->find_port(word.key); key_port != nullptr) {
+    key = key_port->info().ifindex;
+  } else {
+    LMN_TRY(key, parse_number("--redirect-map", word.key));
+  }
+  std::vector<std::uint8_t> value(map->spec().value_size);
+  const auto ifindex = bytes_of(port->info().ifindex);
+  std::copy_n(ifindex.begin(), std::min(ifindex.size(), value.size()), value.begin());
+  return update("--redirect-map", *map, bytes_of(key), value);
+}
+
+Result<void> RunBuilder::fill_tail_call(const std::string& text) {
+  LMN_TRY(const MapWord word, parse_map_word("--tail-call", text));
+  LMN_TRY(Map * map, find_map("--tail-call", word.map));
+  LMN_TRY(const std::uint32_t index, parse_number("--tail-call", word.key));
+  const Program* program = setup_.object->find_program(word.value);
+  LMN_ASSERT(program != nullptr);  // load_object() loaded it by this name
+  return update("--tail-call", *map, bytes_of(index), bytes_of(program->id));
+}
+
+Result<void> RunBuilder::set_map(const std::string& text) {
+  LMN_TRY(const MapWord word, parse_map_word("--set-map", text));
+  LMN_TRY(Map * map, find_map("--set-map", word.map));
+  const auto key = parse_hex(word.key);
+  const auto value = parse_hex(word.value);
+  if (!key || !value) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      fmt::format("--set-map '{}': key and value are hex bytes", text));
+  }
+  return update("--set-map", *map, *key, *value);
+}
+
+}  // namespace
+
+Result<RunSetup> set_up_run(const RunWords& words) { return RunBuilder(words).build(); }
+
+}  // namespace lmn

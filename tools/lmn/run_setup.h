@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Setting up a run: the words of `lmn run` to an engine with program, ports, sinks and maps in
+// place.
+//
+// Kept apart from cmd_run.cc so that running and reporting do not know the syntax of the words.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/engine.h"
+
+namespace lmn {
+
+struct RunWords {
+  std::string object;
+  std::string program;                     // --prog
+  std::vector<std::string> ports;          // --port: with the program
+  std::vector<std::string> plain_ports;    // --plain: without
+  std::vector<std::string> pass;           // --pass FROM=TO or TO
+  std::vector<std::string> redirect_maps;  // --redirect-map MAP:KEY=PORT
+  std::vector<std::string> tail_calls;     // --tail-call MAP:INDEX=PROG
+  std::vector<std::string> set_maps;       // --set-map MAP:KEYHEX=VALUEHEX
+  std::string mode = "native";
+  bool untrusted = false;
+};
+
+struct RunSetup {
+  std::unique_ptr<Engine> engine;
+  LoadedObject* object = nullptr;
+  Program* program = nullptr;
+  std::vector<Port*> program_ports;
+};
+
+// Errors name the word that is wrong.
+Result<RunSetup> set_up_run(const RunWords& words);
+
+}  // namespace lmn
