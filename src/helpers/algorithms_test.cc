@@ -70,8 +70,8 @@ TEST_F(Callbacks, LoopCountsAndStops) {
   EXPECT_EQ(run_.call(BPF_FUNC_loop, 1, 77, 0, 1), -EINVAL);
   on_call_ = [](auto) { return std::uint64_t{1}; };
   EXPECT_EQ(run_.call(BPF_FUNC_loop, 8u << 20, 77, 0, 0), 1);
-  EXPECT_EQ(run_.call(BPF_FUNC_loop, (8u << 20) + 1, 77, 0, 0), -E2BIG);
-  EXPECT_EQ(run_.call(BPF_FUNC_loop, 1ull << 32, 77, 0, 0), -E2BIG);
+  EXPECT_EQ(run_.call(BPF_FUNC_loop, (8u << 20) + 1, 77, 0, 0), 0x1'0000'0000 - E2BIG);
+  EXPECT_EQ(run_.call(BPF_FUNC_loop, 1ull << 32, 77, 0, 0), 0x1'0000'0000 - E2BIG);
 }
 
 TEST_F(Callbacks, ForEachShowsEveryElementAndMayDeleteIt) {

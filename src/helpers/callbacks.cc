@@ -8,10 +8,11 @@
 // A walk over a map fetches the next key before it shows an element, so that the callback may
 // delete the element that it is shown. When it deletes the one that would have come next, the walk
 // ends there: keys have no order by which it could go on.
-// Linux puts a bpf_loop without flags into the program's own code and compares the whole 64-bit
-// count with the limit there; so do we.
+// Linux puts a bpf_loop whose flags are known to be 0 into the program's own code. Two things
+// differ there from the helper's own text, and they are what programs see, so they are so here: the
+// whole 64-bit count is compared with the limit, and -E2BIG comes back as 32 bits, zero-extended.
 // Not done yet: the element deleted ahead of the walk needs a cursor in Map.
-// Tested by algorithms_test.cc.
+// Tested by algorithms_test.cc and tests/differential/helper_programs_test.cc.
 // Source: Linux 6.18, kernel/bpf/bpf_iter.c (bpf_loop), kernel/bpf/verifier.c (inline_bpf_loop),
 // kernel/bpf/arraymap.c and hashtab.c (for_each_*_elem).
 #include <array>
@@ -38,7 +39,7 @@ using KeyBuffer = std::array<std::uint8_t, limits::kKeyBytesMax>;
 LMN_HELPER_BODY(loop) {
   const std::uint64_t count = r1;
   if (r4 != 0) return helper::failure(EINVAL);
-  if (count > limits::kLoopIterationsMax) return helper::failure(E2BIG);
+  if (count > limits::kLoopIterationsMax) return helper::as_u32(helper::failure(E2BIG));
   for (std::uint64_t i = 0; i < count; ++i) {
     const std::array<std::uint64_t, 2> arguments = {i, r3};
     if (call_program(*context, r2, arguments) != 0) return i + 1;

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Helpers as C programs call them: what cannot be called alone, because it needs functions of the
+// program, strings with addresses, or several calls in a row. Every packet is a set of arguments:
+// its bytes from offset 14 on say how often and with what. Results are left in `out`.
+// Run by tests/differential/helper_programs_test.cc, in the kernel and in LMN.
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+#define ARGUMENTS_AT 14
+#define ARGUMENT_BYTES 46
+
+struct result {
+  __s64 number[16];
+  char text[8][96];
+};
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct result);
+} out SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 300);
+  __type(key, __u32);
+  __type(value, __u64);
+} table SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+  __uint(max_entries, 300);
+  __type(key, __u32);
+  __type(value, __u64);
+} percpu_table SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 16);
+  __type(key, __u32);
+  __type(value, __u64);
+} numbers SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, 16);
+  __type(key, __u32);
+  __type(value, __u64);
+} percpu_numbers SEC(".maps");
+
+static struct result* result_of_packet(struct xdp_md* ctx, __u8* arguments) {
+  __u32 zero = 0;
+  struct result* result = bpf_map_lookup_elem(&out, &zero);
+  if (!result) return 0;
+  if (bpf_xdp_load_bytes(ctx, ARGUMENTS_AT, arguments, ARGUMENT_BYTES)) return 0;
+  return result;
+}
+
+struct loop_state {
+  __u64 sum;
+  __u64 stop_at;
+  __u64 calls;
+};
+
+static long add_index(__u32 index, void* data) {
+  struct loop_state* state = data;
+  state->calls++;
+  state->sum = state->sum * 31 + index;
+  return index == state->stop_at;
+}
+
+static long loop_again(__u32 index, void* data) {
+  struct loop_state* state = data;
+  return bpf_loop(index, add_index, state, 0) > 9;
+}
+
+static long bad_result(__u32 index, void* data) { return index > 3; }
+
+SEC("xdp")
+int loops(struct xdp_md* ctx) {
+  __u8 arguments[ARGUMENT_BYTES];
+  struct result* result = result_of_packet(ctx, arguments);
+  if (!result) return XDP_ABORTED;
+  struct loop_state state = {.stop_at = arguments[1]};
+  result->number[0] = bpf_loop(arguments[0], add_index, &state, 0);
+  result->number[1] = bpf_loop(arguments[2] & 15, loop_again, &state, 0);
+  result->number[2] = bpf_loop(arguments[0], add_index, &state, arguments[3] & 3);
+  result->number[3] = bpf_loop((8 << 20) + (arguments[4] & 1), bad_result, 0, 0);
+  result->number[4] = state.sum;
+  result->number[5] = state.calls;
+  return XDP_PASS;
+}
+
+struct walk_state {
+  __u64 keys;
+  __u64 values;
+  __u64 left;
+};
+
+static long visit(void* map, const __u32* key, __u64* value, struct walk_state* state) {
+  state->keys += *key;
+  state->values += *value;
+  *value += 1;
+  return --state->left == 0;
+}
+
+static long visit_all(void* map, const __u32* key, __u64* value, struct walk_state* state) {
+  state->keys += *key;
+  state->values += *value;
+  *value += 1;
+  return 0;
+}
+
+static long visit_and_delete(void* map, const __u32* key, __u64* value, struct walk_state* state) {
+  __u32 own = *key;
+  state->keys += own;
+  state->values += *value;
+  if (own & 1) bpf_map_delete_elem(map, &own);
+  return 0;
+}
+
+struct fill_state {
+  __u8 arguments[ARGUMENT_BYTES];
+};
+
+static long fill(__u32 index, void* data) {
+  struct fill_state* state = data;
+  if (index >= 32) return 1;
+  __u32 key = state->arguments[index] * 7 + index;
+  __u64 value = key * 3;
+  bpf_map_update_elem(&table, &key, &value, BPF_ANY);
+  bpf_map_update_elem(&percpu_table, &key, &value, BPF_NOEXIST);
+  key &= 15;
+  bpf_map_update_elem(&numbers, &key, &value, BPF_ANY);
+  bpf_map_update_elem(&percpu_numbers, &key, &value, BPF_ANY);
+  return 0;
+}
+
+SEC("xdp")
+int walks(struct xdp_md* ctx) {
+  struct fill_state input;
+  __u8* arguments = input.arguments;
+  struct result* result = result_of_packet(ctx, arguments);
+  if (!result) return XDP_ABORTED;
+  bpf_loop(32, fill, &input, 0);
+  // Arrays have an order, so that a walk may be ended; hashes do not.
+  struct walk_state state = {.left = arguments[32] & 31};
+  result->number[0] = bpf_for_each_map_elem(&numbers, visit, &state, 0);
+  state.left = arguments[33] & 31;
+  result->number[1] = bpf_for_each_map_elem(&percpu_numbers, visit, &state, 0);
+  result->number[2] = bpf_for_each_map_elem(&percpu_table, visit_all, &state, 0);
+  result->number[3] = bpf_for_each_map_elem(&table, visit_and_delete, &state, 0);
+  result->number[4] = bpf_for_each_map_elem(&table, visit_and_delete, &state, 1);
+  result->number[5] = state.keys;
+  result->number[6] = state.values;
+  return XDP_PASS;
+}
+
+// Texts from the packet's bytes: strings of any bytes, cut at a length of the packet's own choice.
+SEC("xdp")
+int texts(struct xdp_md* ctx) {
+  __u8 arguments[ARGUMENT_BYTES];
+  struct result* result = result_of_packet(ctx, arguments);
+  if (!result) return XDP_ABORTED;
+  char name[32];
+  __builtin_memcpy(name, arguments, sizeof name);
+  name[arguments[32] & 31] = 0;
+  name[31] = 0;
+  __u64 number;
+  __builtin_memcpy(&number, arguments + 33, sizeof number);
+  __u32 small = number;
+  result->number[0] = BPF_SNPRINTF(result->text[0], sizeof result->text[0], "<%s|%40s|%-6s>", name,
+                                   name, name);
+  result->number[1] = BPF_SNPRINTF(result->text[1], sizeof result->text[1], "%pI4 %pi4 %d", arguments,
+                                   arguments + 4, small);
+  result->number[2] = BPF_SNPRINTF(result->text[2], sizeof result->text[2], "%pI6c %pi6 %c!", arguments,
+                                   arguments + 8, number);
+  result->number[3] = BPF_SNPRINTF(result->text[3], 40, "%pks %pI6 %lld %s", name, arguments, number,
+                                   name);
+  result->number[4] = BPF_SNPRINTF(result->text[4], sizeof result->text[4], "%+d %x %llX", small,
+                                   small, number);
+  result->number[5] = BPF_SNPRINTF(result->text[5], 20, "%s%s%pI4%s", name, name, arguments, name);
+  result->number[6] = bpf_strncmp(name, sizeof name, "AB");
+  __s64 parsed = 0;
+  result->number[7] = bpf_strtol(name, sizeof name, arguments[41] & 16, &parsed);
+  result->number[8] = parsed;
+  return XDP_PASS;
+}
+
+char LICENSE[] SEC("license") = "GPL";
