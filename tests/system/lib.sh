@@ -52,6 +52,7 @@ finish() {
       [ -s "$log" ] && { echo "-- $(basename "$log")" >&2; tail -n 40 "$log" >&2; }
     done
   fi
+  exec 2> /dev/null  # bash would tell of each process that it was killed
   for pid in "${pids[@]}"; do kill -KILL "$pid" 2> /dev/null || true; done
   wait 2> /dev/null || true
   rm -rf "$work"
