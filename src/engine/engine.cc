@@ -64,7 +64,17 @@ Engine::Engine(const EngineOptions& options)
       log_(options.log != nullptr ? options.log : &stderr_log_),
       clock_(options.clock != nullptr ? options.clock : &system_clock_) {
   if (options_.cpu_count == 0) options_.cpu_count = possible_cpu_count();
-  if (options_.seed == 0) options_.seed = random_seed();
+  // The keys of SYN cookies follow a given seed, so that a replay makes the same cookies.
+  const bool is_replay = options_.seed != 0;
+  if (!is_replay) options_.seed = random_seed();
+  PrandomState numbers;
+  numbers.seed(options_.seed);
+  for (CookieKey* key : {&cookie_secret_.first, &cookie_secret_.second}) {
+    for (std::uint64_t& word : *key) {
+      const std::uint64_t high = numbers.next();
+      word = is_replay ? high << 32 | numbers.next() : random_seed();
+    }
+  }
 }
 
 Engine::~Engine() = default;
@@ -156,6 +166,7 @@ RunContext Engine::make_context() {
   context.clock = clock_;
   context.trace = &trace_;
   context.ports = this;
+  context.cookie_secret = &cookie_secret_;
   context.traps = &traps_;
   context.prandom.seed(options_.seed);
   return context;
@@ -201,6 +212,13 @@ FrameSink* Engine::find_sink(std::uint32_t ifindex) noexcept {
     if (port->info().ifindex == ifindex) return &port->tx_queue();
   }
   return nullptr;
+}
+
+std::optional<std::uint32_t> Engine::find_mtu(std::uint32_t ifindex) noexcept {
+  for (const auto& port : ports_) {
+    if (port->info().ifindex == ifindex) return port->info().mtu;
+  }
+  return std::nullopt;
 }
 
 const ProgramEntry* Engine::acquire_program(std::uint32_t handle) noexcept {

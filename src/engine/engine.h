@@ -19,6 +19,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -109,6 +110,7 @@ class Engine final : public MapHost, public PortDirectory {
 
   // MapHost and PortDirectory
   FrameSink* find_sink(std::uint32_t ifindex) noexcept override;
+  std::optional<std::uint32_t> find_mtu(std::uint32_t ifindex) noexcept override;
   const ProgramEntry* acquire_program(std::uint32_t handle) noexcept override;
   void release_program(const ProgramEntry* entry) noexcept override;
 
@@ -131,6 +133,7 @@ class Engine final : public MapHost, public PortDirectory {
   const Clock* clock_;
   FramePool pool_;
   PortResources resources_;
+  CookieSecret cookie_secret_;
   TraceBuffer trace_;
   TrapLog traps_;
   std::vector<std::unique_ptr<LoadedObject>> objects_;

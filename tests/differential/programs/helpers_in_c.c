@@ -4,9 +4,8 @@
 // program, strings with addresses, or several calls in a row. Every packet is a set of arguments:
 // its bytes from offset 14 on say how often and with what. Results are left in `out`.
 // Run by tests/differential/helper_programs_test.cc, in the kernel and in LMN.
-#include <linux/bpf.h>
-
 #include <bpf/bpf_helpers.h>
+#include <linux/bpf.h>
 
 #define ARGUMENTS_AT 14
 #define ARGUMENT_BYTES 46
@@ -172,16 +171,16 @@ int texts(struct xdp_md* ctx) {
   __u64 number;
   __builtin_memcpy(&number, arguments + 33, sizeof number);
   __u32 small = number;
-  result->number[0] = BPF_SNPRINTF(result->text[0], sizeof result->text[0], "<%s|%40s|%-6s>", name,
-                                   name, name);
-  result->number[1] = BPF_SNPRINTF(result->text[1], sizeof result->text[1], "%pI4 %pi4 %d", arguments,
-                                   arguments + 4, small);
-  result->number[2] = BPF_SNPRINTF(result->text[2], sizeof result->text[2], "%pI6c %pi6 %c!", arguments,
-                                   arguments + 8, number);
-  result->number[3] = BPF_SNPRINTF(result->text[3], 40, "%pks %pI6 %lld %s", name, arguments, number,
-                                   name);
-  result->number[4] = BPF_SNPRINTF(result->text[4], sizeof result->text[4], "%+d %x %llX", small,
-                                   small, number);
+  result->number[0] =
+      BPF_SNPRINTF(result->text[0], sizeof result->text[0], "<%s|%40s|%-6s>", name, name, name);
+  result->number[1] = BPF_SNPRINTF(result->text[1], sizeof result->text[1], "%pI4 %pi4 %d",
+                                   arguments, arguments + 4, small);
+  result->number[2] = BPF_SNPRINTF(result->text[2], sizeof result->text[2], "%pI6c %pi6 %c!",
+                                   arguments, arguments + 8, number);
+  result->number[3] =
+      BPF_SNPRINTF(result->text[3], 40, "%pks %pI6 %lld %s", name, arguments, number, name);
+  result->number[4] =
+      BPF_SNPRINTF(result->text[4], sizeof result->text[4], "%+d %x %llX", small, small, number);
   result->number[5] = BPF_SNPRINTF(result->text[5], 20, "%s%s%pI4%s", name, name, arguments, name);
   result->number[6] = bpf_strncmp(name, sizeof name, "AB");
   __s64 parsed = 0;
