@@ -4,8 +4,9 @@
 // program, strings with addresses, or several calls in a row. Every packet is a set of arguments:
 // its bytes from offset 14 on say how often and with what. Results are left in `out`.
 // Run by tests/differential/helper_programs_test.cc, in the kernel and in LMN.
-#include <bpf/bpf_helpers.h>
 #include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
 
 #define ARGUMENTS_AT 14
 #define ARGUMENT_BYTES 46
