@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# The demo: a client and a server host in network namespaces, LMN between them in its own, real pings on the wire.
+# The demo: a client and a server host in network namespaces, LMN between them in its own, and real
+# pings on the wire.
 #
 #   client 10.9.0.1 -- c1 [ lmn run ethertype_count ] s1 -- server 10.9.0.2
 #
-# LMN's two ports are netdevs without addresses (a bump in the wire): what one receives and the program passes, the other
-# sends. Usage: scripts/demo.sh BUILD_FOLDER. Without root it uses a user namespace; leaves nothing behind.
+# LMN's two ports are netdevs without addresses (a bump in the wire): what one receives and the
+# program passes, the other sends. Usage: scripts/demo.sh BUILD_FOLDER. Without root it uses a user
+# namespace; it leaves nothing behind.
 set -euo pipefail
 
 build=$(realpath "${1:?usage: scripts/demo.sh BUILD_FOLDER}")
@@ -13,7 +15,7 @@ object=$build/bpf/ethertype_count.bpf.o
 
 if [ "$(id -u)" != 0 ] && [ -z "${LMN_DEMO_INSIDE:-}" ]; then
   if ! unshare --user --map-root-user --net true 2>/dev/null; then
-    echo "demo: needs either root or user namespaces (sysctl kernel.unprivileged_userns_clone=1)" >&2
+    echo "demo: needs root, or user namespaces (kernel.unprivileged_userns_clone=1)" >&2
     exit 1
   fi
   LMN_DEMO_INSIDE=1 exec unshare --user --map-root-user --net "$0" "$build"
@@ -53,12 +55,11 @@ make_host; client=$host
 make_host; engine=$host
 make_host; server=$host
 
-# Offloads are left as they are: LMN puts VLAN tags back, completes checksums and cuts super-frames itself.
+# Offloads stay as they are: LMN puts VLAN tags back, completes checksums and cuts super-frames.
 inside "$engine" ip link add c1 type veth peer name c0 netns "$client"
 inside "$engine" ip link add s1 type veth peer name s0 netns "$server"
 for dev in c1 s1; do
-  inside "$engine" sysctl -q -w "net.ipv6.conf.$dev.disable_ipv6=1" 2>/dev/null ||
-    inside "$engine" sh -c "echo 1 > /proc/sys/net/ipv6/conf/$dev/disable_ipv6" 2>/dev/null || true
+  inside "$engine" sh -c "echo 1 > /proc/sys/net/ipv6/conf/$dev/disable_ipv6" || true
   inside "$engine" ip link set "$dev" up
 done
 set_up() {
@@ -89,6 +90,6 @@ inside "$client" ping -6 -c 5 -i 0.2 -W 2 fd00:9::2
 kill -TERM "$lmn_pid"
 wait "$lmn_pid" || { cat "$work/log" >&2; exit 1; }
 echo
-echo "== what became of every packet, and the map as bpftool prints it (key: EtherType, value: packets)"
+echo "== what became of every packet, and the map as bpftool prints it (EtherType: packets)"
 cat "$work/report"
 grep -q 'xdp_pass' "$work/report"

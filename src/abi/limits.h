@@ -41,15 +41,18 @@ inline constexpr std::size_t kObjectBytesMax = 64u << 20;
 inline constexpr std::size_t kSectionsMax = 65'535;
 inline constexpr std::size_t kProgramsMax = 16'384;
 inline constexpr std::size_t kMapsMax = 16'384;
-inline constexpr std::size_t kNameBytesMax = 1024;          // one symbol or section name
-inline constexpr std::size_t kObjectSlotsMax = 1'000'000;   // instructions of all programs, subprograms repeated
-inline constexpr std::size_t kObjectFunctionsMax = 131'072; // functions of all programs, repeated likewise
-inline constexpr std::size_t kObjectLinesMax = 262'144;     // line records of all programs, repeated likewise
+inline constexpr std::size_t kNameBytesMax = 1024;  // one symbol or section name
+inline constexpr std::size_t kObjectSlotsMax =
+    1'000'000;  // instructions of all programs, subprograms repeated
+inline constexpr std::size_t kObjectFunctionsMax =
+    131'072;  // functions of all programs, repeated likewise
+inline constexpr std::size_t kObjectLinesMax =
+    262'144;  // line records of all programs, repeated likewise
 inline constexpr std::size_t kLineTextBytesMax = 8u << 20;  // source text in those
-inline constexpr std::size_t kBtfTypesMax = 1u << 20;  // BTF_MAX_TYPE
-inline constexpr std::size_t kBtfDepthMax = 32;        // MAX_RESOLVE_DEPTH
-inline constexpr std::size_t kBtfNestingMax = 64;      // structs inside structs, by value
-inline constexpr std::size_t kBtfVisitsMax = 65'536;   // types one recursive question may look at
+inline constexpr std::size_t kBtfTypesMax = 1u << 20;       // BTF_MAX_TYPE
+inline constexpr std::size_t kBtfDepthMax = 32;             // MAX_RESOLVE_DEPTH
+inline constexpr std::size_t kBtfNestingMax = 64;           // structs inside structs, by value
+inline constexpr std::size_t kBtfVisitsMax = 65'536;  // types one recursive question may look at
 
 // --- packets (rules.md section 1; Linux 6.18: include/uapi/linux/bpf.h, include/net/xdp.h)
 inline constexpr std::size_t kHeadroomBytes = 256;  // XDP_PACKET_HEADROOM
@@ -67,14 +70,18 @@ inline constexpr std::size_t kBatchSize = 64;          // NAPI_POLL_WEIGHT: fram
 inline constexpr std::size_t kFramesDefault = 4096;    // frames in an engine's pool
 
 // --- ports
-inline constexpr std::size_t kMtuMax = kPacketBytesMax - 14 - 4;  // Ethernet header and one VLAN tag
-inline constexpr std::size_t kCapturedPacketBytesMax = 256u << 10;   // MAXIMUM_SNAPLEN of libpcap for Ethernet
-inline constexpr std::size_t kCaptureBlockBytesMax = 1u << 20;       // a pcapng block that must be understood
-inline constexpr std::size_t kCaptureInterfacesMax = 1024;           // interfaces in one pcapng section
-inline constexpr std::size_t kVethQueueFrames = 1024;                // one direction of an in-engine veth pair
-inline constexpr std::size_t kMemoryQueueFrames = 4096;              // each side of a memory port
-inline constexpr std::size_t kTxPendingFrames = 1024;                // frames waiting for a socket to take them
-inline constexpr std::size_t kSuperFrameBytesMax = 8 * 65535 + 64;   // GSO_MAX_SIZE (Linux 6.18) and link headers
+inline constexpr std::size_t kMtuMax =
+    kPacketBytesMax - 14 - 4;  // Ethernet header and one VLAN tag
+inline constexpr std::size_t kCapturedPacketBytesMax =
+    256u << 10;  // MAXIMUM_SNAPLEN of libpcap for Ethernet
+inline constexpr std::size_t kCaptureBlockBytesMax =
+    1u << 20;  // a pcapng block that must be understood
+inline constexpr std::size_t kCaptureInterfacesMax = 1024;  // interfaces in one pcapng section
+inline constexpr std::size_t kVethQueueFrames = 1024;    // one direction of an in-engine veth pair
+inline constexpr std::size_t kMemoryQueueFrames = 4096;  // each side of a memory port
+inline constexpr std::size_t kTxPendingFrames = 1024;    // frames waiting for a socket to take them
+inline constexpr std::size_t kSuperFrameBytesMax =
+    8 * 65535 + 64;  // GSO_MAX_SIZE (Linux 6.18) and link headers
 
 static_assert(kPacketBytesMax == 3520, "the MTU tables of XDP on veth are made from this number");
 static_assert(kMetadataBytesMax % 4 == 0, "metadata comes in words");

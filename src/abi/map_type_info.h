@@ -17,7 +17,7 @@ enum : std::uint16_t {
   kMapProgramReadOnly = 1u << 4,  // programs may look up but not change (DEVMAP ...)
   kMapNoProgramLookup = 1u << 5,  // programs may not look up (PROG_ARRAY)
   kMapDirectValue = 1u << 6,      // a program may hold the address of a value (global data)
-  kMapNoBtf = 1u << 7,           // libbpf gives the kernel no BTF of its key and value
+  kMapNoBtf = 1u << 7,            // libbpf gives the kernel no BTF of its key and value
 };
 
 struct MapTypeInfo {

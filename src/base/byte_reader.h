@@ -12,7 +12,7 @@
 //
 // Counter-example: reader.at(offset + size) with a wrapped sum: sub() takes offset and size apart
 // and checks them in 64 bits. Invariant: position() <= size(). Threads: a plain value. Tested by
-// byte_reader_test.cc.
+// base_test.cc.
 #pragma once
 
 #include <bit>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Error's words: tables expanded from error_codes.def and the printed form. Tested by
-// result_test.cc.
+// base_test.cc.
 #include "base/error.h"
 
 #include <fmt/format.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// JsonWriter's punctuation and escaping (RFC 8259). Tested by json_writer_test.cc.
+// JsonWriter's punctuation and escaping (RFC 8259). Tested by base_test.cc.
 #include "base/json_writer.h"
 
 #include <fmt/format.h>

@@ -9,7 +9,7 @@
 //
 // Strings are escaped; bytes that are not UTF-8 become \u00XX, so that hostile names cannot break
 // the output. Invariants: (1) begin/end calls nest; (2) inside an object every value follows a key.
-// Both asserted. Threads: one owner. Tested by json_writer_test.cc.
+// Both asserted. Threads: one owner. Tested by base_test.cc.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// SharedMemory over memfd_create(2), F_ADD_SEALS and mmap(2). Tested by shared_memory_test.cc.
+// SharedMemory over memfd_create(2), F_ADD_SEALS and mmap(2). Tested by base_test.cc.
 #include "base/shared_memory.h"
 
 #include <fcntl.h>

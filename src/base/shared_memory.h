@@ -5,7 +5,7 @@
 // Frame pools and mmapable maps live in such memory from the start: handing them out later then
 // moves no byte. The file is sealed against growing and shrinking at birth, so that no holder of
 // the descriptor can make our own accesses fault. Owner: whoever created it; memory goes with it.
-// Move-only. Threads: the memory's users agree among themselves. Tested by shared_memory_test.cc.
+// Move-only. Threads: the memory's users agree among themselves. Tested by base_test.cc.
 #pragma once
 
 #include <cstddef>
