@@ -17,13 +17,10 @@ namespace lmn {
 namespace {
 
 Result<void> check_size(std::uint64_t size_bytes) {
-  const auto physical_bytes = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
-                              static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  const std::uint64_t size_max = std::min(limits::kMapBytesMax, physical_bytes);
-  if (size_bytes <= size_max) return {};
-  return make_errno_error(
-      ErrorCode::kLimitExceeded, ENOMEM,
-      fmt::format("map memory of {} bytes: more than the limit of {}", size_bytes, size_max));
+  if (size_bytes <= MapMemory::size_bytes_max()) return {};
+  return make_errno_error(ErrorCode::kLimitExceeded, ENOMEM,
+                          fmt::format("map memory of {} bytes: more than the limit of {}",
+                                      size_bytes, MapMemory::size_bytes_max()));
 }
 
 // Relaxed atomic access to a word of map memory; the other side of the copy is private.
@@ -41,6 +38,12 @@ void load_word(std::uint8_t* to, const std::uint8_t* from) noexcept {
 }
 
 }  // namespace
+
+std::uint64_t MapMemory::size_bytes_max() {
+  const auto physical_bytes = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+                              static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  return std::min(limits::kMapBytesMax, physical_bytes);
+}
 
 Result<MapMemory> MapMemory::create(std::uint64_t size_bytes) {
   LMN_CHECK_OK(check_size(size_bytes));

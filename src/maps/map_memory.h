@@ -31,6 +31,9 @@ class MapMemory {
   static Result<MapMemory> create(std::uint64_t size_bytes);
   static Result<MapMemory> create_mapped(std::uint64_t size_bytes);
 
+  // The most create() gives: kMapBytesMax or the machine's memory, whichever is less.
+  static std::uint64_t size_bytes_max();
+
   MapMemory() = default;
   MapMemory(MapMemory&& other) noexcept
       : shared_(std::move(other.shared_)),

@@ -80,6 +80,12 @@ std::vector<Shape> shapes_of(std::uint32_t type) {
           {4, 8, 400, 0, 8}, {13, 5, 600, BPF_F_NO_COMMON_LRU, 5}, {4, 4, 500, BPF_F_WRONLY, 4}};
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return {{4, 8, 400, 0, 8}, {13, 5, 600, BPF_F_NO_COMMON_LRU, 5}};
+    case BPF_MAP_TYPE_LPM_TRIE:
+      return {{8, 8, 40, BPF_F_NO_PREALLOC},
+              {5, 1, 6, BPF_F_NO_PREALLOC},
+              {20, 12, 100, BPF_F_NO_PREALLOC},
+              {260, 5, 30, BPF_F_NO_PREALLOC},
+              {7, 4, 8, BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG}};
     case BPF_MAP_TYPE_DEVMAP:
       return {{4, 4, 6}, {4, 8, 6}, {4, 8, 1}, {4, 8, 2, BPF_F_RDONLY}};
     case BPF_MAP_TYPE_DEVMAP_HASH:
@@ -108,8 +114,9 @@ const std::vector<std::uint32_t> kKeySizes = {
     0,   1,   2,   3,    4,       4,  4,  4,   4,   5,   8,    16,   64,
     511, 512, 513, 4096, 4194251, 4u, 8u, 16u, 20u, 12u, 256u, 257u, 0xffffffffu};
 const std::vector<std::uint32_t> kValueSizes = {
-    0, 1,  2,  3,    4,     4,     4,     8,       8,       12,         16,         64,
-    5, 24, 32, 4096, 32768, 32769, 65536, 4194251, 4194252, 0x7fffffff, 0x80000000, 0xffffffff};
+    0,     1,       2,       3,       4,       4,          4,          8,         8,
+    12,    16,      64,      5,       24,      32,         4096,       32768,     32769,
+    65536, 4194024, 4194025, 4194251, 4194252, 0x7fffffff, 0x80000000, 0xffffffff};
 const std::vector<std::uint32_t> kEntryCounts = {
     0,        1,          1,          2,          2,     3,       4,        4,
     5,        7,          16,         1000,       65536, 1000000, 1u << 27, (1u << 27) + 1,
@@ -124,6 +131,9 @@ MapSpec random_spec(Random& random, std::uint32_t type) {
   spec.value_size = random() % 2 == 0 ? pick(random, kValueSizes) : small_value_size;
   const auto small_count = static_cast<std::uint32_t>(1 + random() % 16);
   spec.max_entries = random() % 2 == 0 ? pick(random, kEntryCounts) : small_count;
+  // Made with BPF_F_NO_PREALLOC or not at all.
+  if (type == BPF_MAP_TYPE_LPM_TRIE && random() % 8 != 0) spec.map_flags |= BPF_F_NO_PREALLOC;
+  if (type == BPF_MAP_TYPE_LPM_TRIE && random() % 2 != 0) spec.key_size = 4 + spec.key_size % 300;
   // BPF_F_TOKEN_FD (bit 16) and BPF_F_VTYPE_BTF_OBJ_FD (15) name descriptors that a spec does not
   // have.
   for (std::uint64_t bits = random() % 4; bits > 1; --bits) {
@@ -217,11 +227,27 @@ class Duel {
   Bytes random_key() {
     Bytes key(spec_.key_size, 0);
     if (key.empty()) return key;
+    if (spec_.type == BPF_MAP_TYPE_LPM_TRIE) return random_prefix();
     std::uint64_t number = random_() % universe_;
     if (random_() % 50 == 0) number = ~0ull >> (random_() % 33);
     for (std::size_t i = 0; i < key.size() && i < 8; ++i) {
       key[i] = static_cast<std::uint8_t>(number >> (8 * i));
     }
+    return key;
+  }
+
+  // Prefixes that lie in each other: a few bits vary, and any length is drawn, 0, full and one too
+  // many included.
+  Bytes random_prefix() {
+    Bytes key(spec_.key_size, 0);
+    const std::uint64_t bits = (key.size() - 4) * 8;
+    const std::uint64_t length = random_() % 8 == 0 ? bits + random_() % 2 : random_() % (bits + 1);
+    put(key, 0, static_cast<std::uint32_t>(length));
+    for (std::size_t i = 4; i < key.size(); ++i) {
+      const std::uint8_t mask = random_() % 4 == 0 ? 0x11 : 0x81;
+      key[i] = static_cast<std::uint8_t>(random_()) & mask;
+    }
+    if (random_() % 100 == 0) put(key, 0, 0xffffffff);
     return key;
   }
 
