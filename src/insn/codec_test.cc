@@ -47,20 +47,27 @@ bool rule_allows(const FieldRule& rule, std::int64_t number, bool is_register) {
   return false;
 }
 
-// Whether some row allows these fields, and which; the kinds of call and lddw by hand.
-const OpInfo* model_row(unsigned opcode, unsigned dst, unsigned src, int off, std::int32_t imm) {
-  const OpInfo* found = nullptr;
+std::vector<const OpInfo*> rows_of(unsigned opcode) {
+  std::vector<const OpInfo*> rows;
   for (std::size_t i = 0; i < kOpCount; ++i) {
     const OpInfo& info = op_info(static_cast<Op>(i));
-    if (info.opcode != opcode || info.op == Op::kLddwHigh) continue;
-    if (!rule_allows(info.dst, dst, true) || !rule_allows(info.src, src, true)) continue;
-    if (!rule_allows(info.off, off, false) || !rule_allows(info.imm, imm, false)) continue;
-    if (info.op == Op::kCall && (src > 2 || (src != 2 && off != 0))) continue;
-    if (info.op == Op::kLddw && src > 6) continue;
-    if (info.op == Op::kAddrSpaceCast && imm != 1 && imm != 0x10000) continue;
-    EXPECT_EQ(found, nullptr) << "two rows for one encoding: " << found->name << " and "
-                              << info.name;
-    found = &info;
+    if (info.opcode == opcode && info.op != Op::kLddwHigh) rows.push_back(&info);
+  }
+  return rows;
+}
+
+// Which of the rows allows these fields, or null; the kinds of call and lddw by hand.
+const OpInfo* model_row(const std::vector<const OpInfo*>& rows, unsigned dst, unsigned src, int off,
+                        std::int32_t imm) {
+  const OpInfo* found = nullptr;
+  for (const OpInfo* info : rows) {
+    if (!rule_allows(info->dst, dst, true) || !rule_allows(info->src, src, true)) continue;
+    if (!rule_allows(info->off, off, false) || !rule_allows(info->imm, imm, false)) continue;
+    if (info->op == Op::kCall && (src > 2 || (src != 2 && off != 0))) continue;
+    if (info->op == Op::kLddw && src > 6) continue;
+    if (info->op == Op::kAddrSpaceCast && imm != 1 && imm != 0x10000) continue;
+    EXPECT_EQ(found, nullptr) << "two rows for one encoding: " << found->name << ", " << info->name;
+    found = info;
   }
   return found;
 }
@@ -73,6 +80,7 @@ TEST(Codec, ExhaustiveOpcodesAndSelectedFields) {
   std::size_t accepted = 0;
   std::size_t refused = 0;
   for (unsigned opcode = 0; opcode < 256; ++opcode) {
+    const std::vector<const OpInfo*> rows = rows_of(opcode);
     for (unsigned dst : {0u, 1u, 10u, 11u, 15u}) {
       for (unsigned src : {0u, 1u, 2u, 3u, 6u, 7u, 10u, 11u, 15u}) {
         for (std::int16_t off : offs) {
@@ -80,7 +88,7 @@ TEST(Codec, ExhaustiveOpcodesAndSelectedFields) {
             Bytes raw = slot(opcode, dst, src, off, imm);
             if (opcode == 0x18) raw.resize(16);
             const auto decoded = decode_program(raw);
-            const OpInfo* row = model_row(opcode, dst, src, off, imm);
+            const OpInfo* row = model_row(rows, dst, src, off, imm);
             ASSERT_EQ(decoded.has_value(), row != nullptr)
                 << std::hex << opcode << " dst " << dst << " src " << src << " off " << off
                 << " imm " << imm;
