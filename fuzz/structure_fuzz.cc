@@ -56,6 +56,7 @@ ProgramSpec program_from(std::span<const std::uint8_t> bytes) {
   program.name = "fuzz";
   program.license = "GPL";
   program.maps = {0, 1};
+  program.externs.emplace_back().is_weak = true;
   for (; bytes.size() >= 8; bytes = bytes.subspan(8)) {
     program.insns.push_back(insn_from(bytes.first<8>()));
     if (program.insns.back().op == Op::kLddw && bytes[6] != 0xfd) program.insns.push_back({});

@@ -9,15 +9,25 @@
 #include "insn/disasm.h"
 #include "insn/helper_names.h"
 #include "insn/insn_table.h"
+#include "verifier/constant_reach.h"
 #include "verifier/rules.h"
 #include "verifier/structure_checks.h"
 
 namespace lmn {
 namespace {
 
+// The call that object readers put where an instruction depends on a field or type that the target
+// does not have (tools/lib/bpf/relo_core.c and LMN's own).
+constexpr std::int64_t kCorePoison = 0xbad2310;
+
 Result<void> check_helper(const StructureDraft& draft, InsnIndex at, const Insn& insn) {
   const HelperProto* helper =
       insn.imm < 0 ? nullptr : draft.env.find_helper(static_cast<std::uint32_t>(insn.imm));
+  if (insn.imm == kCorePoison) {
+    return refuse(draft.program, Rule::kHelperUnknown, at,
+                  "the instruction that was here needs a field, type or enumerator that the target "
+                  "does not have (CO-RE), and no check before it keeps the program away");
+  }
   if (helper == nullptr) {
     const std::string_view name = uapi_helper_name(insn.imm);
     return refuse(draft.program, Rule::kHelperUnknown, at,
@@ -64,7 +74,7 @@ Result<void> check_operation(const StructureDraft& draft, InsnIndex at) {
       return refuse(draft.program, Rule::kArena, at,
                     "addr_space_cast in a program without an arena");
     case OpClass::kWide:
-      if (insn.op == Op::kLddw && insn.src == BPF_PSEUDO_BTF_ID) {
+      if (insn.src == BPF_PSEUDO_BTF_ID && !is_weak_extern(draft.program, insn)) {
         return refuse(draft.program, Rule::kExtern, at,
                       fmt::format("reference to kernel variable {}",
                                   name_at(draft.program.externs, insn.imm)));
@@ -83,6 +93,19 @@ Result<void> check_operation(const StructureDraft& draft, InsnIndex at) {
   if (written_register(insn) == kFramePointer) {
     return refuse(draft.program, Rule::kFramePointer, at,
                   fmt::format("{}: frame pointer is read only", disassemble(insn)));
+  }
+  return {};
+}
+
+Result<void> check_operations(StructureDraft& draft) {
+  std::vector<bool> is_reached;  // found out when it first matters: for most programs never
+  for (std::uint32_t at = 0; at < draft.slot_count(); ++at) {
+    auto checked = check_operation(draft, InsnIndex{at});
+    if (checked) continue;
+    if (is_reached.empty()) is_reached = constant_reach(draft);
+    if (is_reached[at]) return checked;
+    draft.facts.dead_operations.push_back(InsnIndex{at});
+    draft.facts.has_backward_jumps = true;  // of what takes its place
   }
   return {};
 }

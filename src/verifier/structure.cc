@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/assert.h"
+#include "verifier/constant_reach.h"
 #include "verifier/structure_checks.h"
 
 namespace lmn {
@@ -19,11 +20,24 @@ Result<void> check_parts(StructureDraft& draft) {
   LMN_CHECK_OK(check_jumps(draft));
   LMN_CHECK_OK(check_map_references(draft));
   LMN_CHECK_OK(check_reach(draft));
-  for (std::uint32_t at = 0; at < draft.slot_count(); ++at) {
-    LMN_CHECK_OK(check_operation(draft, InsnIndex{at}));
-  }
+  LMN_CHECK_OK(check_operations(draft));
   LMN_CHECK_OK(check_call_depth(draft));
   return check_tail_calls(draft);
+}
+
+// What runs instead of the program's own instructions where those cannot: see structure.h.
+void replace_operations(ProgramSpec& program, const StructureFacts& facts) {
+  const Insn stop{.op = Op::kJa, .off = -1};
+  for (const InsnIndex at : facts.dead_operations) {
+    const bool is_wide = program.insns[at.value].op == Op::kLddw;
+    program.insns[at.value] = stop;
+    if (is_wide) program.insns[at.value + 1] = stop;
+  }
+  for (Insn& insn : program.insns) {
+    if (!is_weak_extern(program, insn)) continue;
+    insn.src = 0;
+    insn.imm = 0;
+  }
 }
 
 }  // namespace
@@ -34,8 +48,10 @@ Result<StructuredProgram> check_structure(const Environment& env, const ProgramS
   if (program.defect) return make_error(*program.defect);
   StructureDraft draft{.env = env, .program = program, .maps = maps, .facts = {}};
   LMN_CHECK_OK(check_parts(draft));
-  return StructuredProgram(StructuredProgram::Key(), program, {maps.begin(), maps.end()},
-                           std::move(draft.facts));
+  ProgramSpec runnable = program;
+  replace_operations(runnable, draft.facts);
+  return StructuredProgram(StructuredProgram::Key(), std::move(runnable),
+                           {maps.begin(), maps.end()}, std::move(draft.facts));
 }
 
 StructuredProgram::StructuredProgram(Key, ProgramSpec spec, std::vector<MapSpec> maps,

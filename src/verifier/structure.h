@@ -19,12 +19,15 @@
 //
 // Loops are legal; whether they end is not judged here.
 //
-// Differences from Linux 6.18: (1) the kernel applies the rules of "operations" and "fields" only
-// where its path-sensitive analysis gets to, so it accepts a call of an unknown helper in code that
-// constants make dead; here every instruction that a jump could lead to counts. The rules of one
-// instruction are in check_operation (check_operations.cc), so that the path-sensitive stage can
-// take them over. (2) Distances are added in 64 bits: a gotol by 2^31 - 1 is out of range, where
-// the kernel's sum wraps to another number that is out of range.
+// "operations" are judged where a run could get to when branches that constants decide go one way
+// (constant_reach.h): portable programs guard what an older target lacks. What is refused but never
+// reached is replaced by "goto pc-1" in StructuredProgram::spec(), as the kernel's
+// sanitize_dead_code does, and the address of a weak kernel variable by 0; numbers stay.
+//
+// Differences from Linux 6.18: (1) the kernel knows more code to be dead, for it follows constants
+// through the stack and frozen maps; and it does not look at "fields" of dead code at all. (2)
+// Distances are added in 64 bits: a gotol by 2^31 - 1 is out of range, where the kernel's sum wraps
+// to another number that is out of range.
 // Not done yet: the depth of calls through callbacks (bpf_loop) and the stack's bytes are the
 // path-sensitive stage's, which knows what a callback is used for.
 //
@@ -71,7 +74,8 @@ struct StructureFacts {
   std::vector<CallSite> calls;          // sorted by insn
   std::uint32_t max_call_depth = 1;     // frames, the entry's included; callbacks not counted
   bool has_tail_calls = false;
-  bool has_backward_jumps = false;  // without one there is no loop
+  bool has_backward_jumps = false;         // without one there is no loop
+  std::vector<InsnIndex> dead_operations;  // refused, but no run gets there
 };
 
 class StructuredProgram;
@@ -96,6 +100,7 @@ class StructuredProgram {
 
   StructuredProgram(Key, ProgramSpec spec, std::vector<MapSpec> maps, StructureFacts facts);
 
+  // As checked, but for dead operations and weak externs (see above).
   const ProgramSpec& spec() const { return spec_; }
   std::span<const MapSpec> maps() const { return maps_; }
   std::span<const Subprogram> subprograms() const { return facts_.subprograms; }

@@ -36,6 +36,7 @@ Result<void> check_map_references(const StructureDraft& draft);
 
 // check_operations.cc
 Result<void> check_operation(const StructureDraft& draft, InsnIndex at);
+Result<void> check_operations(StructureDraft& draft);  // fills dead_operations
 
 // check_calls.cc
 Result<void> check_call_depth(StructureDraft& draft);  // fills max_call_depth

@@ -83,6 +83,21 @@ TEST(Structure, TailCallsFromFunctionsAreFineWithBtf) {
   EXPECT_TRUE(result->subprograms()[1].has_tail_call);
 }
 
+TEST(Structure, DeadOperationsAreReplacedAndWeakVariablesAre0) {
+  ProgramSpec program = program_of(
+      "r1 = btf_id[0]\n if r1 == 0 goto out\n call kfunc#0\n r2 = btf_id[1]\n r0 = 1\n"
+      "out: r0 = 0\n exit");
+  program.externs[0].is_weak = true;
+  program.externs.emplace_back().name = "jiffies";
+  const auto result = check_structure(kEnvironment, program, {});
+  ASSERT_TRUE(result) << result.error().message;
+  const auto expected = assemble(
+      "r1 = 0x0\n if r1 == 0 goto out\n goto pc-1\n goto pc-1\n goto pc-1\n r0 = 1\n"
+      "out: r0 = 0\n exit");
+  EXPECT_EQ(result->spec().insns, *expected);
+  EXPECT_TRUE(result->has_backward_jumps());
+}
+
 TEST(Structure, FactsOfAProgram) {
   ProgramSpec program = program_of(
       "r6 = r1\n"              // 0

@@ -219,9 +219,12 @@ std::vector<Case> operation_cases() {
       reject(Rule::kFramePointer, "load-acquire",
              "*(u64 *)(r10 -8) = 1\n r10 = load_acquire((u64 *)(r10 -8))\n r0 = 0\n exit",
              "insn 1: r10 = load_acquire((u64 *)(r10 -8)): frame pointer is read only"),
-      reject(Rule::kFramePointer, "also in dead code",
-             "r0 = 0\n if r0 != 0 goto pc+1\n exit\n r10 = 1\n exit",
-             "insn 3: r10 = 1: frame pointer is read only")
+      accept(Rule::kFramePointer, "in code that constants make dead",
+             "r0 = 0\n if r0 != 0 goto pc+1\n exit\n r10 = 1\n exit"),
+      reject(Rule::kFramePointer, "in code that is dead for who follows the stack",
+             "r0 = 0\n *(u64 *)(r10 -8) = 0\n r1 = *(u64 *)(r10 -8)\n if r1 != 0 goto pc+1\n"
+             "exit\n r10 = 1\n exit",
+             "insn 5: r10 = 1: frame pointer is read only")
           .kernel(Kernel::kAcceptsDead),
       accept(Rule::kHelperUnknown, "a helper that is there", "call bpf_ktime_get_ns\n exit"),
       reject(Rule::kHelperUnknown, "no helper has the number", "call 500\n r0 = 0\n exit",
@@ -230,10 +233,11 @@ std::vector<Case> operation_cases() {
              "insn 0: unknown func unknown#-5"),
       reject(Rule::kHelperUnknown, "not for XDP", "call bpf_clone_redirect\n r0 = 0\n exit",
              "insn 0: unknown func bpf_clone_redirect#13"),
-      reject(Rule::kHelperUnknown, "also in dead code",
-             "r0 = 0\n if r0 != 0 goto pc+1\n exit\n call unknown#195896080\n exit",
-             "insn 3: unknown func unknown#195896080")
-          .kernel(Kernel::kAcceptsDead),
+      accept(Rule::kHelperUnknown, "of CO-RE, behind a check",
+             "r0 = 0\n r1 = 0\n if r1 == 0 goto out\n call unknown#195896080\n out: exit"),
+      reject(Rule::kHelperUnknown, "of CO-RE, reached", "call unknown#195896080\n r0 = 0\n exit",
+             "insn 0: the instruction that was here needs a field, type or enumerator that the "
+             "target does not have (CO-RE), and no check before it keeps the program away"),
   };
 }
 
