@@ -180,9 +180,9 @@ TwinRun TwinProgram::run(std::span<const std::uint8_t> packet) {
   run.kernel_verdict = kernel.retval;
   run.kernel_packet = kernel.data_out;
 
-  // A frame as the kernel's test run makes it: a page with 256 bytes of head-room, queue 0 of
-  // loopback.
-  alignas(64) std::array<std::uint8_t, limits::kFrameBytes> frame;
+  // A frame as the kernel's test run makes it: a zeroed page with 256 bytes of head-room, queue 0
+  // of loopback.
+  alignas(64) std::array<std::uint8_t, limits::kFrameBytes> frame{};
   const RxQueueInfo rxq{1, 0};
   XdpBuff buff;
   buff.hard_start = frame.data();
@@ -195,7 +195,7 @@ TwinRun TwinProgram::run(std::span<const std::uint8_t> packet) {
   RunContext context;
   context.traps = &log;
   run.our_verdict = ours_->run(buff, context);
-  run.our_packet.assign(buff.data, buff.data_end);
+  run.our_packet.assign(buff.data_meta, buff.data_end);  // as the kernel copies it out
   if (log.count() > 0) run.traps = log.records();
   return run;
 }

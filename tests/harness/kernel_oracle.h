@@ -91,7 +91,7 @@ class KernelMap {
 struct KernelRun {
   int error = 0;  // 0 or -errno of the call; the rest is meaningful only when it is 0
   std::uint32_t retval = 0;
-  std::vector<std::uint8_t> data_out;  // the packet afterwards, metadata not included
+  std::vector<std::uint8_t> data_out;  // the packet afterwards, from data_meta on
   struct xdp_md context_out = {};      // filled when a context was given
   std::uint32_t duration_ns = 0;       // average of the repeats
 };
