@@ -3,23 +3,25 @@
 // Text to instructions: the notation of insn/disasm.h back, one instruction per line, for tests and
 // small programs.
 //
-//   // counts packets              comments: //, ; or # at the beginning of a line; // and ; also
-//   at its end
-//     r1 = map[idx:0]              lddw BPF_PSEUDO_MAP_IDX;  map[idx:0]+16 is
-//     BPF_PSEUDO_MAP_IDX_VALUE r2 = 0x100000000             lddw: hexadecimal is a 64-bit constant,
-//     as bpftool prints it (or: r2 = 5 ll) r3 = 5                       mov: decimal is a 32-bit
-//     immediate if r3 > 0x4 goto out         a label, or pc+1 call bpf_map_lookup_elem     by name,
-//     by number (call 1), or both (call bpf_map_lookup_elem#1) call count                   a
-//     label: function of this program; kfuncs by a name the caller knows, or kfunc#0 r2 = func
-//     count              address of a function: lddw BPF_PSEUDO_FUNC
+//   // counts packets              comments: //, ; or # begin a line; // and ; also end one
+//     r1 = map[idx:0]              lddw BPF_PSEUDO_MAP_IDX
+//     r1 = map[idx:0]+16           lddw BPF_PSEUDO_MAP_IDX_VALUE
+//     r2 = 0x100000000             lddw: hexadecimal is a 64-bit constant (or: r2 = 5 ll)
+//     r3 = 5                       mov: decimal is a 32-bit immediate
+//     if r3 > 0x4 goto out         a label, or pc+1
+//     call bpf_map_lookup_elem     by name, by number (call 1), or both (bpf_map_lookup_elem#1)
+//     call count                   a label: a function of this program
+//     call kfunc#0                 a kernel function, or a name the caller knows
+//     r2 = func count              address of a function: lddw BPF_PSEUDO_FUNC
 //   out:
 //     exit
 //
 // A line may begin as bpftool's do ("12: (b7) r0 = 2"); number and opcode are passed over. The
 // parser knows no instruction: it matches lines with the notation column of opcodes.def. An error
-// names line, column and what was expected there. Not done: what the text assembles to is not
-// checked further (jumps may leave the program): that is the verifier's. Threads: pure functions.
-// Tested by assemble_test.cc.
+// names line, column and what was expected there.
+// Not done: what the text assembles to is not checked further (jumps may leave the program): that
+// is the verifier's.
+// Threads: pure functions. Tested by assemble_test.cc.
 #pragma once
 
 #include <cstdint>

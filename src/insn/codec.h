@@ -5,8 +5,9 @@
 // Decoding is strict, as the kernel's is: an unknown opcode, a register above 10, a field that the
 // operation does not use and that is not 0, or half an lddw is refused, with its slot and bytes. So
 // later stages never look at reserved fields again, and an instruction that a future kernel gives a
-// meaning to is not run without it. What decoding leaves to the verifier: where jumps lead, which
-// registers may be written, which calls exist.
+// meaning to is not run without it.
+// What decoding leaves to the verifier: where jumps lead, which registers may be written, which
+// calls exist.
 //
 // Difference from Linux: the kernel checks most reserved fields only where its analysis gets to, we
 // check all slots.

@@ -16,9 +16,10 @@
 //
 // With `names`, references carry names: call pc+5#parse_eth, map[stats], call
 // bpf_xdp_metadata_rx_hash#7. Such text is for people; it reads back only where the same names are
-// given to the assembler. Threads: pure functions. Tested by disasm_test.cc and kernel_test.cc
-// (against bpftool's text and the kernel's log). Source: Linux 6.18, kernel/bpf/disasm.c;
-// tools/bpf/bpftool/xlated_dumper.c.
+// given to the assembler.
+// Threads: pure functions.
+// Tested by disasm_test.cc, and by kernel_test.cc against bpftool's text and the kernel's log.
+// Source: Linux 6.18, kernel/bpf/disasm.c; tools/bpf/bpftool/xlated_dumper.c.
 #pragma once
 
 #include <cstdint>

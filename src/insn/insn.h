@@ -15,8 +15,9 @@
 // Invariants of a decoded Insn: (1) dst and src <= 10; (2) fields the operation does not use are 0
 // (strict decoding, as the kernel demands), and a field that selects the row holds the row's
 // number, as in the encoding. The off of exit is the one exception: the kernel ignores it, so it is
-// kept as it is. Threads: a plain value. Source: RFC 9669; Linux 6.18, kernel/bpf/verifier.c
-// (check_*), include/uapi/linux/bpf.h.
+// kept as it is.
+// Threads: a plain value.
+// Source: RFC 9669; Linux 6.18, kernel/bpf/verifier.c (check_*), include/uapi/linux/bpf.h.
 #pragma once
 
 #include <compare>

@@ -6,8 +6,10 @@
 //
 // All of it is constexpr and indexed by Op, so a question is one load. Whoever needs to know *what
 // an operation computes* switches over Op; whoever needs to know *how it uses its fields* asks
-// here. Threads: constants. Tested by insn_table_test.cc. Source: RFC 9669; Linux 6.18,
-// kernel/bpf/verifier.c (check_alu_op, do_check, check_atomic, check_ld_imm).
+// here.
+// Threads: constants. Tested by insn_table_test.cc.
+// Source: RFC 9669; Linux 6.18, kernel/bpf/verifier.c (check_alu_op, do_check, check_atomic,
+// check_ld_imm).
 #pragma once
 
 #include <array>
