@@ -7,7 +7,9 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cstring>
 #include <string>
+#include <thread>
 
 #include "exec/interp/trace.h"
 #include "exec/lab_for_tests.h"
@@ -490,6 +492,40 @@ TEST(Interpreter, ABatchGetsVerdictsInOrder) {
   EXPECT_EQ(batch.verdicts[2], 3u);
   EXPECT_EQ(lab.context.trapped_count, 1u);
   for (std::size_t i = 0; i < 3; ++i) pool->free(batch.buffs[i].hard_start);
+}
+
+TEST(Interpreter, WorkersShareAnImage) {
+  constexpr int kRuns = 2000;
+  Lab lab;
+  Map& map = lab.add_map(kValues);
+  CompiledProgram* program = lab.prepare(R"(
+    r1 = map[idx:0]+0
+    r2 = 1
+    lock *(u64 *)(r1 +0) += r2
+    call f
+    exit
+  f:
+    r0 = 1
+    exit)");
+  auto work = [program] {
+    alignas(64) std::array<std::uint8_t, limits::kFrameBytes> frame{};
+    XdpBuff buff;
+    buff.hard_start = frame.data();
+    buff.data = buff.data_meta = frame.data() + limits::kHeadroomBytes;
+    buff.data_end = buff.data + 14;
+    RunContext context;
+    for (int i = 0; i < kRuns; ++i) ASSERT_EQ(program->run(buff, context), 1u);
+  };
+  {
+    std::jthread first(work);
+    std::jthread second(work);
+  }
+  std::array<std::uint8_t, 16> value{};
+  const std::uint32_t key = 0;
+  ASSERT_EQ(map.copy_value(&key, value, 0), 0);
+  std::uint64_t count = 0;
+  std::memcpy(&count, value.data(), sizeof count);
+  EXPECT_EQ(count, 2u * kRuns);
 }
 
 TEST(Interpreter, RefusesByNameWhatItHasNot) {

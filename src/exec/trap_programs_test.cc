@@ -260,7 +260,9 @@ TEST(Traps, EachRuleStopsTheProgramThatBreaksIt) {
         << test.name << "\n"
         << (outcome.trapped() ? outcome.traps[0].text : "") << "\n"
         << test.text;
-    if (outcome.trapped()) EXPECT_EQ(outcome.verdict, 0u) << test.name;
+    if (outcome.trapped()) {
+      EXPECT_EQ(outcome.verdict, 0u) << test.name;
+    }
   }
 }
 

@@ -333,8 +333,13 @@ const Step* call_helper(Machine& machine, const Step* step) {
   }
   if (helper.body == nullptr) return tail_call(machine, step);
 
-  std::copy_n(machine.value.begin() + 1, 5, call.pending.values.begin());
-  std::copy_n(machine.shadow.begin() + 1, 5, call.pending.shadows.begin());
+  for (std::uint8_t reg = 1; reg <= 5; ++reg) {
+    // Helpers may take registers that their prototype does not name (bpf_trace_printk): an
+    // undefined one is 0, not what the last packet left in it.
+    const bool is_defined = machine.shadow[reg].is_initialised();
+    call.pending.values[reg - 1u] = is_defined ? machine.value[reg] : 0;
+    call.pending.shadows[reg - 1u] = machine.shadow[reg];
+  }
   PendingHelper* outer = machine.pending;
   machine.pending = &call.pending;
   machine.call_site = step;

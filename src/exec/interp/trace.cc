@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // TextTrace: the trace as text. Registers are shown where the instruction reads them. Tested by
-// trace_test.cc.
+// exec_test.cc.
 #include "exec/interp/trace.h"
 
 #include <fmt/format.h>

@@ -9,7 +9,7 @@
 //         r2 = packet pointer+0                        read 1 byte at packet pointer+0: 0x45
 //
 // A listener is called on the data path of one program and makes it slow; the loop without one does
-// not ask. Threads: the worker that runs the program. Tested by trace_test.cc.
+// not ask. Threads: the worker that runs the program. Tested by exec_test.cc.
 #pragma once
 
 #include <cstdint>
