@@ -133,6 +133,18 @@ TEST(Format, ScratchBoundsWhatStringsPrint) {
   EXPECT_EQ(format_text(run.context, "%s %d %c", rest, out), -ENOSPC);
 }
 
+TEST(Format, AddressBehindExhaustedScratchIsCutAndEndsTheArguments) {
+  std::vector<std::uint8_t> text(492, 'x');
+  text.back() = 0;
+  TestRun run({});
+  run.allow_read(text);
+  std::array<char, 1024> out;
+  const std::uint64_t arguments[] = {address(text.data()), address(text.data()), 1};
+  // 492 of 512 bytes are used: room for the 16 bytes of the address, not for its 39 characters.
+  EXPECT_EQ(format_text(run.context, "%s%pI6", arguments, out), 491 + 19);
+  EXPECT_EQ(format_text(run.context, "%s%pI6%d", arguments, out), -ENOSPC);
+}
+
 TEST(Format, TextsOfPointersAreNotCountedOnceTheOutputIsFull) {
   const std::uint64_t arguments[] = {address(kWord), address(kWord)};
   EXPECT_EQ(format("%pks %s", arguments, 64).result, 9);

@@ -404,6 +404,28 @@ TEST(Place, IsTheRunsOwn) {
   EXPECT_STREQ(name, "swa");
 }
 
+TEST(Place, CurrentTaskIsTheIdleTask) {
+  TestRun run(counting_packet(60));
+  EXPECT_EQ(run.call(BPF_FUNC_get_current_pid_tgid), 0);
+  EXPECT_EQ(run.call(BPF_FUNC_get_current_uid_gid), 0);
+  EXPECT_EQ(run.call(BPF_FUNC_get_cgroup_classid), 0);
+  EXPECT_EQ(run.call(BPF_FUNC_get_current_cgroup_id), 1);
+  EXPECT_EQ(run.call(BPF_FUNC_get_current_ancestor_cgroup_id, 0), 1);
+  EXPECT_EQ(run.call(BPF_FUNC_get_current_ancestor_cgroup_id, 1), 0);
+  EXPECT_EQ(run.call(BPF_FUNC_get_current_ancestor_cgroup_id, -1), 0);
+  struct bpf_pidns_info info = {1, 2};
+  EXPECT_EQ(run.call(BPF_FUNC_get_ns_current_pid_tgid, 4, 5, &info, sizeof info), -EINVAL);
+  EXPECT_EQ(info.pid, 0u);
+  EXPECT_EQ(info.tgid, 0u);
+}
+
+TEST(CheckMtu, NeedsADeviceTable) {
+  TestRun run(counting_packet(60));
+  std::uint32_t mtu = 0;
+  EXPECT_EQ(run.call(BPF_FUNC_check_mtu, 0, 1, &mtu, 0, 0), -ENODEV);
+  EXPECT_EQ(run.call(BPF_FUNC_check_mtu, 0, 0, &mtu, 0, 0), -ENODEV) << "came in nowhere";
+}
+
 TEST(Random, FollowsTheSeedAndFillsAll32Bits) {
   TestRun a(counting_packet(60));
   TestRun b(counting_packet(60));
