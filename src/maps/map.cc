@@ -75,6 +75,9 @@ class WriteScope {
 }  // namespace
 
 int MapHost::program_error(std::uint32_t) noexcept { return -EBADF; }
+Map* MapHost::acquire_map(std::uint32_t) noexcept { return nullptr; }
+int MapHost::map_error(std::uint32_t) noexcept { return -EBADF; }
+void MapHost::release_map(Map*) noexcept {}
 
 std::span<const MapTypeInfo> map_type_infos() { return kTypes; }
 

@@ -42,6 +42,8 @@
 
 namespace lmn {
 
+class Map;
+
 // The kernel's own "not supported", which has no name in user space's errno.h (Linux 6.18,
 // include/linux/errno.h). bpf(2) hands it out for operations that a map type lacks.
 inline constexpr int kErrnoNotSupp = 524;
@@ -57,6 +59,11 @@ class MapHost {
   // Why acquire_program gave null: -EBADF for what is no handle, -EINVAL for one of another thing.
   virtual int program_error(std::uint32_t handle) noexcept;
   virtual void release_program(const ProgramEntry* entry) noexcept = 0;
+  // The same for maps, as maps of maps hold them. A released map must live on for a grace period:
+  // programs of running batches may have looked it up. The defaults know no maps.
+  virtual Map* acquire_map(std::uint32_t handle) noexcept;
+  virtual int map_error(std::uint32_t handle) noexcept;
+  virtual void release_map(Map* map) noexcept;
 };
 
 struct MapOptions {
@@ -97,6 +104,7 @@ class Map {
   // --- program side. Keys and values are readable for key_size and value_size bytes. cpu <
   // cpu_count().
   // The value for `key` (of `cpu`, in per-CPU types), or null. Writable unless BPF_F_RDONLY_PROG.
+  // In types with kMapHoldsMaps: the inner Map itself.
   virtual void* lookup(const void* key, std::uint32_t cpu) noexcept = 0;
   // 0 or -errno: -EINVAL bad flags, -EEXIST, -ENOENT, -E2BIG full or out of range, -ENOMEM,
   // -EOPNOTSUPP no such operation.
@@ -146,6 +154,8 @@ class Map {
   // No handle or pin of user space is left, only programs: maps that hold programs let go of them,
   // since a program may tail-call through the map that holds it.
   virtual void drop_user_references() noexcept {}
+  // For types with kMapHoldsMaps: what every inner map looks like, or null.
+  virtual const MapSpec* inner_shape() const noexcept { return nullptr; }
   // The sealed memory of a BPF_F_MMAPABLE map, value 0 at offset 0, or null.
   virtual const SharedMemory* mapped_memory() const noexcept { return nullptr; }
 

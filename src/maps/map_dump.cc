@@ -121,10 +121,6 @@ void json_entry(BpftoolJson& json, const DumpedMap& dumped, ByteSpan key, ByteSp
     json.end_object();
   } else {
     json_values(json, dumped, value);
-    if ((dumped.flags & kMapHoldsMaps) != 0) {
-      json.name("inner_map_id");
-      json.token(fmt::format("{}", load_key32(value.data())));
-    }
     if (dumped.btf != nullptr) {
       json.name("formatted");
       typed_entry(json, dumped, key, value);
@@ -144,8 +140,7 @@ std::string hex_lines(ByteSpan bytes) {
 }
 
 // "key: K  value: V", over as many lines as the sizes ask for.
-std::string plain_entry(ByteSpan key, std::string_view name, const std::string& value,
-                        std::size_t value_length) {
+std::string plain_entry(ByteSpan key, const std::string& value, std::size_t value_length) {
   const bool breaks_names = key.size() > 16 || value_length > 16;
   const bool is_single_line = key.size() + value_length <= 24 && !breaks_names;
   std::string out;
@@ -153,7 +148,7 @@ std::string plain_entry(ByteSpan key, std::string_view name, const std::string& 
     out = fmt::format("key:{}{}{}", breaks_names ? '\n' : ' ', hex_lines(key),
                       is_single_line ? "  " : "\n");
   }
-  return out + fmt::format("{}{}{}\n", name, breaks_names ? '\n' : ' ', value);
+  return out + fmt::format("value:{}{}\n", breaks_names ? '\n' : ' ', value);
 }
 
 std::string plain_percpu_entry(const DumpedMap& dumped, ByteSpan key, ByteSpan value) {
@@ -168,14 +163,10 @@ std::string plain_percpu_entry(const DumpedMap& dumped, ByteSpan key, ByteSpan v
 std::string text_entry(const DumpedMap& dumped, ByteSpan key, ByteSpan value, int error) {
   if (error != 0) {
     const std::string words = error == -ENOENT ? "<no entry>" : std::strerror(-error);
-    return plain_entry(key, "value:", words, words.size());
+    return plain_entry(key, words, words.size());
   }
   if (dumped.is_percpu()) return plain_percpu_entry(dumped, key, value);
-  if ((dumped.flags & kMapHoldsMaps) != 0) {
-    return plain_entry(key, "inner_map_id:", fmt::format("{} ", load_key32(value.data())),
-                       dumped.spec.value_size);
-  }
-  return plain_entry(key, "value:", hex_lines(value), value.size());
+  return plain_entry(key, hex_lines(value), value.size());
 }
 
 }  // namespace

@@ -58,11 +58,20 @@ class TestHost final : public MapHost {
     return &found->second;
   }
   void release_program(const ProgramEntry*) noexcept override { --held_; }
+  Map* acquire_map(std::uint32_t handle) noexcept override {
+    const auto found = maps_.find(handle);
+    if (found == maps_.end()) return nullptr;
+    ++held_;
+    return found->second;
+  }
+  void release_map(Map*) noexcept override { --held_; }
+  void add_map(std::uint32_t handle, Map* map) { maps_[handle] = map; }
   int held() const { return held_; }
 
  private:
   std::array<NullSink, 2> sinks_;
   std::map<std::uint32_t, ProgramEntry> programs_;
+  std::map<std::uint32_t, Map*> maps_;
   int held_ = 0;
 };
 
@@ -324,6 +333,39 @@ TEST(ProgArrayMap, HoldsReferencesAndDemandsOneKind) {
     EXPECT_EQ(map->user_update(&slots[0], bytes_of(handle = 10), BPF_ANY), 0);
   }
   EXPECT_EQ(host.held(), 0);
+}
+
+TEST(MapsOfMaps, LookupGivesTheInnerMapAndReferencesAreReturned) {
+  for (const std::uint32_t type : {BPF_MAP_TYPE_ARRAY_OF_MAPS, BPF_MAP_TYPE_HASH_OF_MAPS}) {
+    TestHost host;
+    auto inner = make_map(make_spec(BPF_MAP_TYPE_HASH, 4, 8, 4), host);
+    auto other = make_map(make_spec(BPF_MAP_TYPE_HASH, 4, 4, 4), host);
+    inner->set_id(77);
+    host.add_map(20, inner.get());
+    host.add_map(21, other.get());
+    MapSpec spec = make_spec(type, 4, 4, 2);
+    EXPECT_EQ(create_map(spec, {}, host).error().errno_value, EBADF);
+    spec.inner = std::make_shared<const MapSpec>(make_spec(BPF_MAP_TYPE_PROG_ARRAY, 4, 4, 1));
+    EXPECT_EQ(create_map(spec, {}, host).error().errno_value, kErrnoNotSupp);
+    spec.inner = std::make_shared<const MapSpec>(make_spec(BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, 1));
+    EXPECT_EQ(create_map(spec, {}, host).error().errno_value, EINVAL);
+    spec.inner = std::make_shared<const MapSpec>(make_spec(BPF_MAP_TYPE_HASH, 4, 8, 9));
+    {
+      auto map = make_map(spec, host);
+      EXPECT_EQ(map->inner_shape()->value_size, 8u);
+      const std::uint32_t key = 1;
+      std::uint32_t handle = 21;
+      EXPECT_EQ(map->user_update(&key, bytes_of(handle), BPF_ANY), -EINVAL);
+      handle = 20;
+      EXPECT_EQ(map->user_update(&key, bytes_of(handle), BPF_ANY), 0);
+      EXPECT_EQ(map->user_update(&key, bytes_of(handle), BPF_ANY), 0);
+      EXPECT_EQ(host.held(), 1);
+      EXPECT_EQ(map->lookup(&key, 0), inner.get());
+      EXPECT_EQ(map->user_lookup(&key, writable_bytes_of(handle), 0), 0);
+      EXPECT_EQ(handle, 77u);
+    }
+    EXPECT_EQ(host.held(), 0);
+  }
 }
 
 TEST(Devmap, ResolvesPortsAndProgramsOnce) {

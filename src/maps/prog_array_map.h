@@ -12,11 +12,9 @@
 // (__bpf_prog_map_compatible).
 #pragma once
 
-#include <atomic>
-
 #include "maps/map.h"
-#include "maps/map_memory.h"
 #include "maps/program_owner.h"
+#include "maps/slot_array.h"
 
 namespace lmn {
 
@@ -45,15 +43,13 @@ class ProgArrayMap final : public Map {
   int erase_from_user(const void* key) noexcept override;
 
  private:
-  using Slot = std::atomic<const ProgramEntry*>;
-  ProgArrayMap(const MapSpec& spec, const MapOptions& options, MapHost& host, MapMemory memory);
-  Slot& slot(std::uint32_t index) const;
-  int replace(std::uint32_t index, const ProgramEntry* entry) noexcept;
+  ProgArrayMap(const MapSpec& spec, const MapOptions& options, MapHost& host,
+               SlotArray<const ProgramEntry> slots)
+      : Map(spec, options), host_(host), slots_(std::move(slots)) {}
 
   MapHost& host_;
-  MapMemory memory_;
+  SlotArray<const ProgramEntry> slots_;
   ProgramOwner owner_;
-  std::atomic<std::uint32_t> occupied_{0};  // so that an empty map is not walked
 };
 
 }  // namespace lmn

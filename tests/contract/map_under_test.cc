@@ -58,7 +58,7 @@ class OracleMap final : public MapUnderTest {
 
 }  // namespace
 
-int kernel_create_error(const MapSpec& spec) {
+int kernel_create_error(const MapSpec& spec, int inner_fd) {
   union bpf_attr attr;
   std::memset(&attr, 0, sizeof attr);
   attr.map_type = spec.type;
@@ -68,6 +68,7 @@ int kernel_create_error(const MapSpec& spec) {
   attr.map_flags = spec.map_flags;
   attr.numa_node = spec.numa_node;
   attr.map_extra = spec.map_extra;
+  attr.inner_map_fd = static_cast<std::uint32_t>(inner_fd);
   attr.btf_key_type_id = spec.btf_key_type_id;
   attr.btf_value_type_id = spec.btf_value_type_id;
   const long fd = ::syscall(__NR_bpf, BPF_MAP_CREATE, &attr, sizeof attr);
@@ -81,7 +82,7 @@ std::unique_ptr<MapUnderTest> make_lmn_map(const MapSpec& spec, MapHost& host) {
   return map ? std::make_unique<LmnMap>(std::move(*map)) : nullptr;
 }
 
-std::unique_ptr<MapUnderTest> make_kernel_map(const MapSpec& spec) {
+std::unique_ptr<MapUnderTest> make_kernel_map(const MapSpec& spec, int inner_fd) {
   KernelMapOptions options;
   options.type = spec.type;
   options.key_size = spec.key_size;
@@ -89,6 +90,7 @@ std::unique_ptr<MapUnderTest> make_kernel_map(const MapSpec& spec) {
   options.max_entries = spec.max_entries;
   options.flags = spec.map_flags;
   options.map_extra = spec.map_extra;
+  options.inner_map_fd = inner_fd;
   KernelMap map = KernelMap::create(options);
   return map.is_created() ? std::make_unique<OracleMap>(std::move(map)) : nullptr;
 }

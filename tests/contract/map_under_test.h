@@ -34,10 +34,11 @@ class MapUnderTest {
 
 // What BPF_MAP_CREATE says to `spec`: 0 or -errno, for parameters that KernelMapOptions does not
 // have too (NUMA node, BTF ids).
-int kernel_create_error(const MapSpec& spec);
+// `inner_fd` is the template of a map of maps.
+int kernel_create_error(const MapSpec& spec, int inner_fd = 0);
 
 // Null when the side refuses to make it.
 std::unique_ptr<MapUnderTest> make_lmn_map(const MapSpec& spec, MapHost& host);
-std::unique_ptr<MapUnderTest> make_kernel_map(const MapSpec& spec);
+std::unique_ptr<MapUnderTest> make_kernel_map(const MapSpec& spec, int inner_fd = 0);
 
 }  // namespace lmn

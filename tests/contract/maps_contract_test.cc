@@ -86,6 +86,10 @@ std::vector<Shape> shapes_of(std::uint32_t type) {
               {20, 12, 100, BPF_F_NO_PREALLOC},
               {260, 5, 30, BPF_F_NO_PREALLOC},
               {7, 4, 8, BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG}};
+    case BPF_MAP_TYPE_ARRAY_OF_MAPS:
+      return {{4, 4, 4}, {4, 4, 1}, {4, 4, 3, BPF_F_WRONLY}, {4, 4, 5}};
+    case BPF_MAP_TYPE_HASH_OF_MAPS:
+      return {{4, 4, 4}, {9, 4, 5, BPF_F_NO_PREALLOC}, {4, 4, 3, BPF_F_RDONLY}, {8, 4, 6}};
     case BPF_MAP_TYPE_DEVMAP:
       return {{4, 4, 6}, {4, 8, 6}, {4, 8, 1}, {4, 8, 2, BPF_F_RDONLY}};
     case BPF_MAP_TYPE_DEVMAP_HASH:
@@ -102,6 +106,7 @@ bool has_key_order(std::uint32_t type) {
     case BPF_MAP_TYPE_PERCPU_HASH:
     case BPF_MAP_TYPE_LRU_HASH:
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
+    case BPF_MAP_TYPE_HASH_OF_MAPS:
       return false;
     default:
       return true;
@@ -187,8 +192,14 @@ class Duel {
         info_(*find_map_type_info(spec.type)),
         world_(world),
         random_(random) {
-    ours_ = make_lmn_map(spec, world);
-    theirs_ = make_kernel_map(spec);
+    int inner_fd = 0;
+    if ((info_.flags & kMapHoldsMaps) != 0) {
+      const std::size_t chosen = random() % world.map_template_count();
+      spec_.inner = world.map_template(chosen);
+      inner_fd = static_cast<int>(world.map_handles()[chosen]);
+    }
+    ours_ = make_lmn_map(spec_, world);
+    theirs_ = make_kernel_map(spec_, inner_fd);
   }
   bool is_ready() const { return ours_ != nullptr && theirs_ != nullptr; }
 
@@ -255,6 +266,8 @@ class Duel {
     Bytes value(user_value_bytes());
     if ((info_.flags & kMapHoldsPrograms) != 0) {
       put(value, 0, pick(random_, world_.program_handles()));
+    } else if ((info_.flags & kMapHoldsMaps) != 0) {
+      put(value, 0, pick(random_, world_.map_handles()));
     } else if ((info_.flags & kMapRedirectTarget) != 0) {
       put(value, 0, pick(random_, world_.ifindexes()));
       const bool has_program = value.size() == 8 && random_() % 2 == 0;
@@ -376,7 +389,12 @@ TEST_P(MapsContract, CreationIsJudgedAsByTheKernel) {
   int created = 0;
   int too_large = 0;
   for (int round = 0; round < 4000; ++round) {
-    const MapSpec spec = random_spec(random_, GetParam());
+    MapSpec spec = random_spec(random_, GetParam());
+    int inner_fd = 0;
+    if ((find_map_type_info(GetParam())->flags & kMapHoldsMaps) != 0) {
+      inner_fd = static_cast<int>(world_->map_handles()[0]);
+      spec.inner = world_->map_template(0);
+    }
     auto map = create_map(spec, {.cpu_count = kernel_possible_cpus()}, *world_);
     const int ours = map ? 0 : -map.error().errno_value;
     map = make_error(ErrorCode::kInternal, "given back");
@@ -386,7 +404,7 @@ TEST_P(MapsContract, CreationIsJudgedAsByTheKernel) {
     }
     ++compared;
     if (ours == 0) ++created;
-    ASSERT_EQ(ours, kernel_create_error(spec)) << describe(spec) << ", seed " << seed_;
+    ASSERT_EQ(ours, kernel_create_error(spec, inner_fd)) << describe(spec) << ", seed " << seed_;
   }
   std::cout << "compared " << compared << ", of these created " << created << ", too large "
             << too_large << "\n";
@@ -426,6 +444,7 @@ TEST_P(MapsContract, OperationsAnswerAsInTheKernel) {
       ASSERT_TRUE(duel.compare_contents()) << "seed " << seed_;
     }
     ASSERT_EQ(world_->held_programs(), 0) << "a map died holding programs";
+    ASSERT_EQ(world_->held_maps(), 0) << "a map died holding maps";
   }
   std::cout << "operations " << done << "\n";
 }

@@ -243,6 +243,18 @@ TEST_F(MapsDump, ProgramsAndPorts) {
   compare();
 }
 
+TEST_F(MapsDump, MapsOfMaps) {
+  inner_fd_ = static_cast<int>(world_->map_handles().front());
+  for (const std::uint32_t type : {BPF_MAP_TYPE_ARRAY_OF_MAPS, BPF_MAP_TYPE_HASH_OF_MAPS}) {
+    MapSpec spec = make_spec(type, 4, 4, 3);
+    spec.inner = world_->map_template(0);
+    make(spec);
+    compare();
+    update(index_key(1), index_key(world_->map_handles().front()));
+    compare();
+  }
+}
+
 TEST_F(MapsDump, TypedKeysAndValues) {
   make(make_spec(BPF_MAP_TYPE_ARRAY, 4, 160, 3, types_.u32, types_.everything));
   for (int round = 0; round < 20; ++round) {

@@ -27,8 +27,10 @@ class NullSink final : public FrameSink {
   std::uint64_t pending() const noexcept override { return 0; }
 };
 
-std::uint32_t program_id(int fd) {
-  bpf_prog_info info;
+// The id of a program or map.
+template <typename Info>
+std::uint32_t object_id(int fd) {
+  Info info;
   std::memset(&info, 0, sizeof info);
   union bpf_attr attr;
   std::memset(&attr, 0, sizeof attr);
@@ -71,6 +73,32 @@ Result<std::unique_ptr<MapsWorld>> MapsWorld::create() {
   for (const std::uint32_t bad : {0x7ffffff0u, 0xffffffffu, 100'000u}) {
     world->program_handles_.push_back(bad);
   }
+  MapSpec spec;
+  spec.type = BPF_MAP_TYPE_ARRAY;
+  spec.key_size = 4;
+  spec.value_size = 8;
+  spec.max_entries = 2;
+  // The templates, then maps that fit one of them, or none by one field.
+  LMN_CHECK_OK(world->make_map(spec));
+  MapSpec growing = spec;
+  growing.map_flags = BPF_F_INNER_MAP;
+  LMN_CHECK_OK(world->make_map(growing));
+  MapSpec hash = spec;
+  hash.type = BPF_MAP_TYPE_HASH;
+  LMN_CHECK_OK(world->make_map(hash));
+  LMN_CHECK_OK(world->make_map(spec));
+  growing.max_entries = 7;
+  LMN_CHECK_OK(world->make_map(growing));
+  hash.max_entries = 9;
+  LMN_CHECK_OK(world->make_map(hash));
+  spec.max_entries = 3;
+  LMN_CHECK_OK(world->make_map(spec));
+  hash.key_size = 5;
+  LMN_CHECK_OK(world->make_map(hash));
+  hash.map_flags = BPF_F_NO_PREALLOC;
+  LMN_CHECK_OK(world->make_map(hash));
+  world->map_handles_.push_back(static_cast<std::uint32_t>(world->other_file_.get()));
+  for (const std::uint32_t bad : {0x7ffffff0u, 0xffffffffu}) world->map_handles_.push_back(bad);
   for (const std::uint32_t bad : {0u, 9999u, 0x80000001u, 0xffffffffu}) {
     world->ifindexes_.push_back(bad);
   }
@@ -103,7 +131,7 @@ Result<void> MapsWorld::load_program(std::uint32_t type, std::uint32_t attach_ty
   KernelProgram program = KernelProgram::load(insns, options);
   if (!program.is_loaded()) return make_error(system_error("BPF_PROG_LOAD", -program.error()));
   const auto handle = static_cast<std::uint32_t>(program.fd());
-  entries_[handle] = {.id = program_id(program.fd()),
+  entries_[handle] = {.id = object_id<bpf_prog_info>(program.fd()),
                       .type = type,
                       .expected_attach_type = attach_type,
                       .has_frags = (flags & BPF_F_XDP_HAS_FRAGS) != 0};
@@ -129,5 +157,38 @@ int MapsWorld::program_error(std::uint32_t handle) noexcept {
 }
 
 void MapsWorld::release_program(const ProgramEntry*) noexcept { --held_programs_; }
+
+Result<void> MapsWorld::make_map(const MapSpec& spec) {
+  KernelMapOptions options;
+  options.type = spec.type;
+  options.key_size = spec.key_size;
+  options.value_size = spec.value_size;
+  options.max_entries = spec.max_entries;
+  options.flags = spec.map_flags;
+  KernelMap kernel_map = KernelMap::create(options);
+  if (!kernel_map.is_created())
+    return make_error(system_error("BPF_MAP_CREATE", kernel_map.error()));
+  LMN_TRY(std::unique_ptr<Map> map, create_map(spec, {.cpu_count = kernel_possible_cpus()}, *this));
+  map->set_id(object_id<bpf_map_info>(kernel_map.fd()));
+  const auto handle = static_cast<std::uint32_t>(kernel_map.fd());
+  maps_[handle] = std::move(map);
+  map_handles_.push_back(handle);
+  kernel_maps_.push_back(std::move(kernel_map));
+  return {};
+}
+
+std::shared_ptr<const MapSpec> MapsWorld::map_template(std::size_t index) const {
+  return std::make_shared<const MapSpec>(maps_.at(map_handles_[index])->spec());
+}
+
+Map* MapsWorld::acquire_map(std::uint32_t handle) noexcept {
+  const auto found = maps_.find(handle);
+  if (found == maps_.end()) return nullptr;
+  ++held_maps_;
+  return found->second.get();
+}
+
+int MapsWorld::map_error(std::uint32_t handle) noexcept { return program_error(handle); }
+void MapsWorld::release_map(Map*) noexcept { --held_maps_; }
 
 }  // namespace lmn

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// MapsWorld: the programs and ports that map values name, alike for the kernel and for LMN.
+// MapsWorld: the programs, maps and ports that map values name, alike for the kernel and for LMN.
 //
 // A map's value can be a program descriptor or an ifindex. So that both sides can be given the very
 // same bytes, the programs are loaded into the kernel and the ports made as TAPs in a network
@@ -10,7 +10,7 @@
 //   auto world = MapsWorld::create();
 //   if (!world) GTEST_SKIP() << world.error().message;
 //
-// Counts the program references that LMN's maps hold, so that a test can see a leak.
+// Counts the references to programs and maps that LMN's maps hold, so that a test can see a leak.
 // Threads: one. Test code only.
 #pragma once
 
@@ -37,27 +37,41 @@ class MapsWorld final : public MapHost {
   const std::vector<std::uint32_t>& program_handles() const { return program_handles_; }
   // Interfaces that are there, then ones that are not.
   const std::vector<std::uint32_t>& ifindexes() const { return ifindexes_; }
+  // Descriptors of maps of several shapes, of things that are no map, and numbers that are none.
+  // The first map_template_count() are different shapes, each to be the template of a map of maps.
+  const std::vector<std::uint32_t>& map_handles() const { return map_handles_; }
+  std::size_t map_template_count() const { return 3; }
+  std::shared_ptr<const MapSpec> map_template(std::size_t index) const;
   int held_programs() const { return held_programs_; }
+  int held_maps() const { return held_maps_; }
 
   // MapHost, for LMN's side
   FrameSink* find_sink(std::uint32_t ifindex) noexcept override;
   const ProgramEntry* acquire_program(std::uint32_t handle) noexcept override;
   int program_error(std::uint32_t handle) noexcept override;
   void release_program(const ProgramEntry* entry) noexcept override;
+  Map* acquire_map(std::uint32_t handle) noexcept override;
+  int map_error(std::uint32_t handle) noexcept override;
+  void release_map(Map* map) noexcept override;
 
  private:
   MapsWorld() = default;
   Result<void> enter_namespace();
   Result<void> load_program(std::uint32_t type, std::uint32_t attach_type, std::uint32_t flags);
+  Result<void> make_map(const MapSpec& spec);
 
   std::vector<KernelProgram> programs_;
   std::vector<UniqueFd> taps_;
   UniqueFd other_file_;
   std::map<std::uint32_t, ProgramEntry> entries_;
   std::map<std::uint32_t, std::unique_ptr<FrameSink>> sinks_;
+  std::vector<KernelMap> kernel_maps_;
+  std::map<std::uint32_t, std::unique_ptr<Map>> maps_;
+  std::vector<std::uint32_t> map_handles_;
   std::vector<std::uint32_t> program_handles_;
   std::vector<std::uint32_t> ifindexes_;
   int held_programs_ = 0;
+  int held_maps_ = 0;
 };
 
 }  // namespace lmn
