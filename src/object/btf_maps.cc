@@ -209,8 +209,12 @@ Result<void> add_btf_map(ObjectDraft& draft, const ElfSection& section, const Bt
     return refuse(fmt::format("{} bytes at {} reach past the end of the section at {}", place.size,
                               place.offset, section.data.size()));
   }
-  if (var.linkage() == BtfLinkage::kExtern)
-    return refuse("is extern", "link the object that defines it (bpftool gen object)");
+  if (var.linkage() ==
+      BtfLinkage::kExtern) {  // what refers to it has a defect that says how to mend it
+    draft.note(
+        fmt::format("section '{}': map '{}' is defined in another object", section.name, var.name));
+    return {};
+  }
   const BtfType& definition = draft.btf->type(draft.btf->skip_modifiers_and_typedefs(var.type));
   if (definition.kind != BtfKind::kStruct) {
     return refuse(fmt::format("is a {}, not a struct", btf_kind_word(definition.kind)));

@@ -37,9 +37,7 @@ Result<void> complete_datasec(ObjectDraft& draft, std::uint32_t id,
   const auto rows = draft.btf->variables(datasec);
   std::vector<BtfVariable> variables(rows.begin(), rows.end());
   std::uint32_t size = datasec.size;
-  // bpftool's linker has filled in offsets already, and says so by a size.
-  const bool is_open = size == 0;
-  if (is_open) {
+  if (size == 0) {
     auto found = sizes.find(datasec.name);
     if (found != sizes.end())
       size = static_cast<std::uint32_t>(std::min<std::uint64_t>(found->second, UINT32_MAX));
@@ -53,9 +51,14 @@ Result<void> complete_datasec(ObjectDraft& draft, std::uint32_t id,
                         fmt::format("section '{}': variable '{}' of its BTF has no symbol",
                                     datasec.name, var.name));
     }
-    if (is_open)
+    // Linked objects have offsets already, but bpftool 7.1 leaves those of former externs 0;
+    // symbols are right always.
+    const bool is_here = symbol->section < draft.elf.sections().size() &&
+                         draft.elf.section(symbol->section).name == datasec.name;
+    if (is_here) {
       variable.offset =
           static_cast<std::uint32_t>(std::min<std::uint64_t>(symbol->value, UINT32_MAX));
+    }
     if (symbol->is_hidden()) draft.btf->set_linkage(variable.type, BtfLinkage::kStatic);
   }
   sort_keeping_order(variables, &BtfVariable::offset);
