@@ -6,7 +6,9 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <cstring>
 
+#include "ports/frame_rules.h"
 #include "ports/memory/memory_port.h"
 #include "ports/port.h"
 
@@ -30,6 +32,19 @@ class OwnPorts : public testing::Test {
   FakeClock clock_;
   PortResources resources_;
 };
+
+TEST_F(OwnPorts, AppendedBuffsAreThoseOfThePacketModule) {
+  std::uint8_t* hard_start = pool_.allocate();
+  const RxQueueInfo rxq{5, 0};
+  FrameBatch batch;
+  batch.buffs[0].egress_ifindex = 9;  // left by an earlier batch
+  batch.buffs[0].rx_time_ns = 9;
+  const XdpBuff& ours = append_buff(batch, pool_, hard_start, rxq);
+  const XdpBuff theirs = make_xdp_buff(pool_, hard_start, rxq);
+  EXPECT_EQ(batch.count, 1u);
+  EXPECT_EQ(std::memcmp(&ours, &theirs, sizeof ours), 0);
+  pool_.free(hard_start);
+}
 
 TEST_F(OwnPorts, MemoryTellsWhyAPacketIsNotTaken) {
   OpenedPorts ports = open("memory:m,mtu=100");

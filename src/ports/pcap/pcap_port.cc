@@ -40,7 +40,11 @@ namespace lmn {
 namespace {
 
 constexpr std::size_t kChunkBytes = 1u << 20;
-constexpr std::size_t kBufferBytes = kChunkBytes + PcapReader::kWindowBytesMin;
+constexpr std::size_t kWindowBytes = kChunkBytes + PcapReader::kWindowBytesMin;
+// Short packets are copied in whole lines of this size, which may read past the window's end.
+constexpr std::size_t kCopyLineBytes = 64;
+constexpr std::size_t kShortPacketBytes = 256;
+static_assert(limits::kTailroomBytes >= kCopyLineBytes, "a copied line may end in the tail-room");
 constexpr std::uint64_t kLoopForever = 0;
 
 class PcapRx final : public RxQueue {
@@ -60,6 +64,7 @@ class PcapRx final : public RxQueue {
   Refill refill() noexcept;
   bool start_next_pass() noexcept;
   void take(const CapturedPacket& packet, FrameBatch& batch) noexcept;
+  static void copy_packet(std::uint8_t* to, ByteSpan packet) noexcept;
 
   FramePool& pool_;
   std::string path_;
@@ -95,7 +100,7 @@ Result<void> PcapRx::open(const std::string& path, std::uint64_t loop_count) {
   }
   passes_left_ = loop_count;
   repeats_forever_ = loop_count == kLoopForever;
-  buffer_.resize(kBufferBytes);
+  buffer_.resize(kWindowBytes + kCopyLineBytes);
   is_done_ = false;
   return is_regular_ ? look_at_start() : Result<void>();
 }
@@ -130,7 +135,7 @@ PcapRx::Refill PcapRx::refill() noexcept {
   ssize_t got = 0;
   std::memmove(buffer_.data(), buffer_.data() + reader_.consumed(), kept);
   do {
-    got = ::read(fd_.get(), buffer_.data() + kept, std::min(kChunkBytes, kBufferBytes - kept));
+    got = ::read(fd_.get(), buffer_.data() + kept, std::min(kChunkBytes, kWindowBytes - kept));
   } while (got < 0 && errno == EINTR);
   // Another reader of the same pipe may have been faster than we between poll and read.
   const bool must_wait = got < 0 && errno == EAGAIN;
@@ -171,7 +176,18 @@ void PcapRx::take(const CapturedPacket& packet, FrameBatch& batch) noexcept {
   XdpBuff& buff = append_buff(batch, pool_, pool_.allocate(), info_);
   buff.data_end = buff.data + length;
   buff.rx_time_ns = packet.time_ns;
-  std::memcpy(buff.data, packet.bytes.data(), length);
+  copy_packet(buff.data, packet.bytes);
+}
+
+// A call of memcpy costs as much as the copy of a short packet; lines of fixed size are inlined.
+void PcapRx::copy_packet(std::uint8_t* to, ByteSpan packet) noexcept {
+  if (packet.size() > kShortPacketBytes) {
+    std::memcpy(to, packet.data(), packet.size());
+    return;
+  }
+  for (std::size_t done = 0; done < packet.size(); done += kCopyLineBytes) {
+    std::memcpy(to + done, packet.data() + done, kCopyLineBytes);
+  }
 }
 
 // A pass that gave nothing is the last one, however many were asked for.

@@ -300,7 +300,7 @@ Step PcapReader::read_options(ByteReader options, Interface& interface) noexcept
     const auto value = options.bytes(padded(length));
     if (!value) return fail(Problem::kOptionLength, length, options.remaining());
     ByteReader reader(*value, order_);
-    if (code == kOptionTimeResolution && length == 1) interface.resolution = *reader.u8();
+    if (code == kOptionTimeResolution && length == 1) set_resolution(interface, *reader.u8());
     if (code == kOptionTimeOffset && length == 8) {
       interface.offset_seconds = static_cast<std::int64_t>(*reader.u64());
     }
@@ -308,21 +308,41 @@ Step PcapReader::read_options(ByteReader options, Interface& interface) noexcept
   return Step::kEnd;
 }
 
-// Timestamps as nanoseconds; what does not fit into 64 bits is the largest there is.
-std::uint64_t PcapReader::to_ns(const Interface& interface, std::uint64_t ticks) const noexcept {
-  const unsigned exponent = interface.resolution & 0x7f;
-  Wide ns = static_cast<Wide>(ticks) * kNsPerSecond;
-  if ((interface.resolution & 0x80) != 0) {
-    ns >>= exponent;
+// if_tsresol: ticks of 10 ** -n seconds, or with the top bit set of 2 ** -n.
+void PcapReader::set_resolution(Interface& interface, std::uint8_t resolution) noexcept {
+  constexpr unsigned kNanoExponent = 9;
+  constexpr unsigned kDecimalDigitsMax = 19;  // of a 64-bit number that any power of ten may have
+  const auto power_of_ten = [](unsigned exponent) {
+    std::uint64_t power = 1;
+    for (unsigned i = 0; i < exponent; ++i) power *= 10;
+    return power;
+  };
+  const unsigned exponent = resolution & 0x7f;
+  interface.multiplier = interface.divisor = 1;
+  interface.shift = 0;
+  if ((resolution & 0x80) != 0) {
+    interface.multiplier = kNsPerSecond;
+    interface.shift = exponent;
+  } else if (exponent <= kNanoExponent) {
+    interface.multiplier = power_of_ten(kNanoExponent - exponent);
   } else {
-    for (unsigned i = 0; i < exponent && ns != 0; ++i) ns /= 10;
+    const unsigned digits = exponent - kNanoExponent;
+    interface.divisor = digits <= kDecimalDigitsMax ? power_of_ten(digits) : 0;
   }
-  const std::uint64_t since_offset = saturate(ns);
+}
+
+// Timestamps as nanoseconds; what does not fit into 64 bits is the largest there is.
+std::uint64_t PcapReader::to_ns(const Interface& interface, std::uint64_t ticks) noexcept {
+  if (interface.divisor == 0) return 0;
+  if (interface.divisor != 1) ticks /= interface.divisor;
+  const std::uint64_t since_offset =
+      saturate((static_cast<Wide>(ticks) * interface.multiplier) >> interface.shift);
   const std::int64_t offset = interface.offset_seconds;
+  if (offset == 0) return since_offset;
   const std::uint64_t distance = offset < 0 ? std::uint64_t{0} - static_cast<std::uint64_t>(offset)
                                             : static_cast<std::uint64_t>(offset);
   const std::uint64_t offset_ns = saturate(static_cast<Wide>(distance) * kNsPerSecond);
-  if (offset >= 0) return saturating_add(since_offset, offset_ns);
+  if (offset > 0) return saturating_add(since_offset, offset_ns);
   return since_offset > offset_ns ? since_offset - offset_ns : 0;
 }
 

@@ -121,7 +121,10 @@ class PcapReader {
   // One interface of the current pcapng section.
   struct Interface {
     std::uint32_t snap_length = 0;
-    std::uint8_t resolution = 6;  // if_tsresol: decimal or, with the top bit, binary exponent
+    // Nanoseconds are ticks * multiplier / divisor >> shift; a divisor of 0 gives 0.
+    std::uint64_t multiplier = 1000;
+    std::uint64_t divisor = 1;
+    unsigned shift = 0;
     std::int64_t offset_seconds = 0;
   };
 
@@ -141,7 +144,8 @@ class PcapReader {
   Step need_more(std::uint64_t needed) noexcept;
   bool skip_some() noexcept;
   Step fail(CaptureProblem problem, std::uint64_t a = 0, std::uint64_t b = 0) noexcept;
-  std::uint64_t to_ns(const Interface& interface, std::uint64_t ticks) const noexcept;
+  static void set_resolution(Interface& interface, std::uint8_t resolution) noexcept;
+  static std::uint64_t to_ns(const Interface& interface, std::uint64_t ticks) noexcept;
 
   std::size_t left() const { return window_.size() - position_; }
   ByteReader here() const { return ByteReader(window_.subspan(position_), order_); }
