@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <thread>
 
@@ -180,6 +181,43 @@ TEST(Interpreter, AMissingElementIsANumber) {
     exit)")
                 .verdict,
             2u);
+}
+
+TEST(Interpreter, LookupInAMapOfMapsGivesAMap) {
+  Lab lab;
+  Map& inner = lab.add_map(kValues);
+  MapSpec spec = {.name = "outer",
+                  .type = BPF_MAP_TYPE_ARRAY_OF_MAPS,
+                  .key_size = 4,
+                  .value_size = 4,
+                  .max_entries = 2};
+  spec.inner = std::make_shared<const MapSpec>(kValues);
+  lab.set_inner_map(lab.add_map(spec), 1, inner);
+  const std::string lookup = R"(
+    *(u32 *)(r10 -4) = 1
+    *(u32 *)(r10 -8) = 0
+    r1 = map[idx:1]
+    r2 = r10
+    r2 += -4
+    call bpf_map_lookup_elem
+    if r0 == 0 goto pc+7
+  )";
+  const std::string second = R"(
+    r1 = r0
+    r2 = r10
+    r2 += -8
+    call bpf_map_lookup_elem
+    if r0 == 0 goto pc+2
+    *(u8 *)(r0 +0) = 5
+    r0 = *(u8 *)(r0 +0)
+    exit)";
+  EXPECT_EQ(lab.run(lookup + second).summary(), "verdict 5");
+  // The map itself is no memory.
+  EXPECT_EQ(
+      lab.run(lookup +
+              "r0 = *(u64 *)(r0 +0)\n r1 = 0\n r1 = 0\n r1 = 0\n r1 = 0\n r1 = 0\n r1 = 0\n exit")
+          .summary(),
+      "kNotAccessible@8");
 }
 
 TEST(Interpreter, HelpersMayTakeKeysFromThePacket) {

@@ -277,4 +277,12 @@ void Lab::set_tail_call(Map& map, std::uint32_t index, CompiledProgram& program)
   EXPECT_EQ(map.user_update(&index, value, 0), 0);
 }
 
+void Lab::set_inner_map(Map& outer, std::uint32_t index, Map& inner) {
+  host_.inner_map = &inner;
+  const std::uint32_t handle = 1;
+  const std::span<const std::uint8_t> value(reinterpret_cast<const std::uint8_t*>(&handle),
+                                            sizeof handle);
+  EXPECT_EQ(outer.user_update(&index, value, 0), 0);
+}
+
 }  // namespace lmn::lab

@@ -55,7 +55,10 @@ class NoHost final : public MapHost {
     return handle >= 1 && handle <= programs.size() ? programs[handle - 1].get() : nullptr;
   }
   void release_program(const ProgramEntry*) noexcept override {}
+  // Any handle stands for this map.
+  Map* acquire_map(std::uint32_t) noexcept override { return inner_map; }
   std::vector<std::unique_ptr<ProgramEntry>> programs;
+  Map* inner_map = nullptr;
 };
 
 class Lab {
@@ -71,6 +74,8 @@ class Lab {
   Outcome run(CompiledProgram& program);
   // Puts a program into slot `index` of a PROG_ARRAY.
   void set_tail_call(Map& map, std::uint32_t index, CompiledProgram& program);
+  // Puts a map into slot `index` of an ARRAY_OF_MAPS.
+  void set_inner_map(Map& outer, std::uint32_t index, Map& inner);
 
   Strictness strictness = Strictness::kTrusted;
   InterpreterOptions options;
