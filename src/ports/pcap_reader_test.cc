@@ -285,7 +285,7 @@ TEST(PcapReader, EveryCutGivesWhatIsWholeAndSaysWhereItEnds) {
       const Reading ours = read_whole(cut);
       ASSERT_LE(ours.packets.size(), whole.packets.size());
       EXPECT_TRUE(std::equal(ours.packets.begin(), ours.packets.end(), whole.packets.begin()));
-      if (length == 0) EXPECT_EQ(ours.error, "empty: not even a file header");
+      EXPECT_EQ(ours.error == "empty: not even a file header", length == 0);
       // A cut between records is no fault that anybody could see.
       if (!ours.error.empty() && length > 24) {
         EXPECT_NE(ours.error.find("ends inside"), std::string::npos) << ours.error;
@@ -440,8 +440,8 @@ TEST(PcapReader, InterfacesAreLimited) {
 Bytes mutate(Bytes bytes, std::mt19937& random) {
   constexpr std::uint32_t kEdges[] = {0,      1,      3,          4,          11,        12,
                                       0xffff, 262144, 0x7fffffff, 0x80000000, UINT32_MAX};
-  const unsigned edits = 1 + random() % 6;
-  for (unsigned i = 0; i < edits && bytes.size() > 8; ++i) {
+  const std::size_t edits = 1 + random() % 6;
+  for (std::size_t i = 0; i < edits && bytes.size() > 8; ++i) {
     const std::size_t at = random() % (bytes.size() - 4);
     switch (random() % 5) {
       case 0:

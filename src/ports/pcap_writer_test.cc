@@ -89,8 +89,8 @@ TEST_P(PcapWriterFormats, FullDiskIsToldAndCounted) {
 
 INSTANTIATE_TEST_SUITE_P(Both, PcapWriterFormats,
                          testing::Values(PcapWriter::Format::kPcap, PcapWriter::Format::kPcapng),
-                         [](const auto& info) {
-                           return info.param == PcapWriter::Format::kPcap ? "pcap" : "pcapng";
+                         [](const auto& row) {
+                           return row.param == PcapWriter::Format::kPcap ? "pcap" : "pcapng";
                          });
 
 TEST(PcapWriter, SmallLossIsFoundByFinish) {

@@ -320,7 +320,7 @@ std::vector<std::string> driver_names() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Drivers, PortsContract, testing::ValuesIn(driver_names()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& row) { return row.param; });
 
 }  // namespace
 }  // namespace lmn

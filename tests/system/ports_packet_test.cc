@@ -390,98 +390,106 @@ struct Exchange {
     while (received < count) {
       const ssize_t got = ::recv(fd, in.data(), in.size(), 0);
       if (got <= 0) break;
-      for (ssize_t i = 0; i < got; ++i) {
-        is_intact =
-            is_intact && in[static_cast<std::size_t>(i)] == pattern(receive_seed, received++);
+      for (std::size_t i = 0; i < static_cast<std::size_t>(got); ++i, ++received) {
+        is_intact = is_intact && in[i] == pattern(receive_seed, received);
       }
     }
     sender.join();
   }
 };
 
-TEST_F(PacketPortSystem, TcpPassesTwoPortsIntact) {
-  const Netns client = *Netns::create();
-  const Netns server = *Netns::create();
-  const Netns middle = *Netns::create();
-  middle.run([&] {
-    ASSERT_TRUE(
-        shell("ip link add mc type veth peer name c0 && ip link add ms type veth peer name "
-              "s0 && ip link set mc up && ip link set ms up && ip link set c0 netns " +
-              client.path() + " && ip link set s0 netns " + server.path()));
-  });
-  client.run([] { ASSERT_TRUE(shell("ip addr add 10.5.0.1/24 dev c0 && ip link set c0 up")); });
-  server.run([] { ASSERT_TRUE(shell("ip addr add 10.5.0.2/24 dev s0 && ip link set s0 up")); });
+// Two hosts and the wire between them, each in a namespace; the wire's ends are mc and ms.
+struct Hosts {
+  Netns client = *Netns::create();
+  Netns server = *Netns::create();
+  Netns middle = *Netns::create();
 
-  std::atomic<bool> is_over{false};
-  std::atomic<bool> is_listening{false};
-  std::uint64_t super_pieces = 0;
-  std::thread wire([&] {
+  void connect() const {
     middle.run([&] {
-      auto left = open("packet:mc");
-      auto right = open("packet:ms");
-      ASSERT_TRUE(left.has_value());
-      ASSERT_TRUE(right.has_value());
-      is_listening = true;
-      FrameBatch batch;
-      const auto forward = [&](Port& from, Port& to) {
-        batch.clear();
-        from.rx_queue().receive(batch);
-        for (std::size_t i = 0; i < batch.count; ++i) {
-          to.tx_queue().enqueue(to_frame(batch.buffs[i]));
-        }
-        to.tx_queue().flush();
-        super_pieces += batch.count;
-        return batch.count;
-      };
-      while (!is_over) {
-        if (forward(**left, **right) + forward(**right, **left) > 0) continue;
-        pollfd ready[] = {{(*left)->rx_queue().poll_fd(), POLLIN, 0},
-                          {(*right)->rx_queue().poll_fd(), POLLIN, 0}};
-        ::poll(ready, 2, 10);
-      }
-      for (Port* port : {left->get(), right->get()}) {
-        EXPECT_EQ(port->tx_queue().counters().get(Counter::kTxDropped), 0u);
-        EXPECT_EQ(port->rx_queue().counters().get(Counter::kRxBadOffload), 0u);
-        EXPECT_EQ(port->rx_queue().counters().get(Counter::kRxOversize), 0u);
-        EXPECT_EQ(port->rx_queue().counters().get(Counter::kRxTruncated), 0u);
-      }
+      ASSERT_TRUE(
+          shell("ip link add mc type veth peer name c0 && ip link add ms type veth peer name s0 && "
+                "ip link set mc up && ip link set ms up && ip link set c0 netns " +
+                client.path() + " && ip link set s0 netns " + server.path()));
     });
-  });
-  while (!is_listening) std::this_thread::yield();
+    client.run([] { ASSERT_TRUE(shell("ip addr add 10.5.0.1/24 dev c0 && ip link set c0 up")); });
+    server.run([] { ASSERT_TRUE(shell("ip addr add 10.5.0.2/24 dev s0 && ip link set s0 up")); });
+  }
 
-  constexpr std::uint64_t kBytes = 10'000'000;
-  UniqueFd listener;
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(5001);
-  ::inet_pton(AF_INET, "10.5.0.2", &address.sin_addr);
-  const auto* name = reinterpret_cast<const sockaddr*>(&address);
-  server.run([&] {
-    listener.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    ASSERT_EQ(::bind(listener.get(), name, sizeof address), 0);
-    ASSERT_EQ(::listen(listener.get(), 1), 0);
-  });
-  Exchange there;
-  Exchange here;
-  std::thread answering([&] {
+  // `count` bytes each way over one TCP connection; both sides' findings.
+  void exchange(std::uint64_t count, Exchange& at_server, Exchange& at_client) const {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(5001);
+    ::inet_pton(AF_INET, "10.5.0.2", &address.sin_addr);
+    const auto* name = reinterpret_cast<const sockaddr*>(&address);
+    UniqueFd listener;
     server.run([&] {
-      const UniqueFd fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-      there.run(fd.get(), kBytes, 1, 2);
+      listener.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      ASSERT_EQ(::bind(listener.get(), name, sizeof address), 0);
+      ASSERT_EQ(::listen(listener.get(), 1), 0);
     });
+    UniqueFd fetching;
+    client.run([&] {
+      fetching.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      ASSERT_EQ(::connect(fetching.get(), name, sizeof address), 0) << errno;
+    });
+    const UniqueFd serving(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    std::thread answering([&] { at_server.run(serving.get(), count, 1, 2); });
+    at_client.run(fetching.get(), count, 2, 1);
+    answering.join();
+  }
+};
+
+// Moves what one port receives to the other; gives the number of frames.
+std::size_t forward(Port& from, Port& to) {
+  FrameBatch batch;
+  from.rx_queue().receive(batch);
+  for (std::size_t i = 0; i < batch.count; ++i) {
+    to.tx_queue().enqueue(to_frame(batch.buffs[i]));
+  }
+  to.tx_queue().flush();
+  return batch.count;
+}
+
+TEST_F(PacketPortSystem, TcpPassesTwoPortsIntact) {
+  const Hosts hosts;
+  hosts.connect();
+  std::unique_ptr<Port> left;
+  std::unique_ptr<Port> right;
+  hosts.middle.run([&] {
+    left = std::move(*open("packet:mc"));
+    right = std::move(*open("packet:ms"));
   });
-  client.run([&] {
-    const UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    ASSERT_EQ(::connect(fd.get(), name, sizeof address), 0) << errno;
-    here.run(fd.get(), kBytes, 2, 1);
+  std::atomic<bool> is_over{false};
+  std::uint64_t frames = 0;
+  std::thread wire([&] {
+    while (!is_over) {
+      const std::size_t moved = forward(*left, *right) + forward(*right, *left);
+      frames += moved;
+      if (moved > 0) continue;
+      pollfd ready[] = {{left->rx_queue().poll_fd(), POLLIN, 0},
+                        {right->rx_queue().poll_fd(), POLLIN, 0}};
+      ::poll(ready, 2, 10);
+    }
   });
-  answering.join();
+  constexpr std::uint64_t kBytes = 10'000'000;
+  Exchange at_server;
+  Exchange at_client;
+  hosts.exchange(kBytes, at_server, at_client);
   is_over = true;
   wire.join();
-  EXPECT_EQ(there.received, kBytes);
-  EXPECT_EQ(here.received, kBytes);
-  EXPECT_TRUE(there.is_intact);
-  EXPECT_TRUE(here.is_intact);
-  EXPECT_GT(super_pieces, 2 * kBytes / 1500);
+  for (const Exchange* side : {&at_server, &at_client}) {
+    EXPECT_EQ(side->received, kBytes);
+    EXPECT_TRUE(side->is_intact);
+  }
+  for (Port* port : {left.get(), right.get()}) {
+    EXPECT_EQ(port->tx_queue().counters().get(Counter::kTxDropped), 0u);
+    for (const Counter counter :
+         {Counter::kRxBadOffload, Counter::kRxOversize, Counter::kRxTruncated}) {
+      EXPECT_EQ(port->rx_queue().counters().get(counter), 0u);
+    }
+  }
+  EXPECT_GT(frames, 2 * kBytes / 1500) << "super-frames must have been cut";
 }
 
 }  // namespace

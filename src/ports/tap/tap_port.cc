@@ -6,7 +6,7 @@
 // So a TAP that carries the host's addresses is the natural pass sink, and a host behind XDP needs
 // no other netdev. The device is opened without the virtio header and with all offloads off: the
 // kernel then cuts super-frames, completes checksums and puts VLAN tags in before it hands a frame
-// over, also for frames that a bridge brings from a veth, and a read costs half of one with the
+// over, also for frames that a bridge brings from a veth, and a read costs less than one with the
 // header (figures and the test: docs/decisions/0003-who-sees-what-on-a-netdev.md).
 //
 //   tap:name=lmn0,addr=10.0.0.1/24,addr=fd00::1/64
