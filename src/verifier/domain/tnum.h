@@ -33,7 +33,7 @@ struct Tnum {
   static constexpr Tnum constant(std::uint64_t c) { return {Bits::truncate(c), 0}; }
   // The smallest tnum that holds every number of [min, max], unsigned. REQUIRES: min <= max.
   static constexpr Tnum range(std::uint64_t min, std::uint64_t max) {
-    const int differing = std::bit_width(min ^ max);
+    const auto differing = static_cast<int>(std::bit_width(min ^ max));
     const std::uint64_t low = differing == 64 ? ~0ull : (1ull << differing) - 1;
     return {min & ~low, low};
   }
