@@ -136,6 +136,7 @@ make_wire() {
     wire_ports=(--port "tap:name=lmn0,pass=s1" --port "packet:s1,pass=lmn0")
   else
     client_dev=c0
+    # shellcheck disable=SC2034
     engine_dev=c1
     connect "$client" c0 "$engine" c1
     make_bare "$engine" c1
