@@ -368,6 +368,39 @@ TEST(MapsOfMaps, LookupGivesTheInnerMapAndReferencesAreReturned) {
   }
 }
 
+TEST(QueueStackMap, EmptyGivesZeroesAndFullMayDropTheOldest) {
+  TestHost host;
+  for (const std::uint32_t type : {BPF_MAP_TYPE_QUEUE, BPF_MAP_TYPE_STACK}) {
+    auto map = make_map(make_spec(type, 0, 4, 2), host);
+    std::uint32_t value = 9;
+    EXPECT_EQ(map->pop(&value), -ENOENT);
+    EXPECT_EQ(value, 0u);  // a program must not read what lay there before
+    for (std::uint32_t i = 1; i <= 2; ++i) EXPECT_EQ(map->push(&i, BPF_ANY), 0);
+    value = 3;
+    EXPECT_EQ(map->push(&value, BPF_ANY), -E2BIG);
+    EXPECT_EQ(map->push(&value, BPF_NOEXIST), -EINVAL);
+    EXPECT_EQ(map->push(&value, BPF_EXIST), 0);  // 1 is gone
+    EXPECT_EQ(map->peek(&value), 0);
+    EXPECT_EQ(value, type == BPF_MAP_TYPE_QUEUE ? 2u : 3u);
+    EXPECT_EQ(map->pop(&value), 0);
+    EXPECT_EQ(map->pop(&value), 0);
+    EXPECT_EQ(value, type == BPF_MAP_TYPE_QUEUE ? 3u : 2u);
+    EXPECT_EQ(map->peek(&value), -ENOENT);
+    EXPECT_EQ(map->update(nullptr, &value, BPF_ANY, 0), -EINVAL);
+  }
+}
+
+TEST(BloomFilterMap, NeverForgetsAndSeldomErrs) {
+  TestHost host;
+  auto map = make_map(make_spec(BPF_MAP_TYPE_BLOOM_FILTER, 0, 8, 1000), host);
+  for (std::uint64_t value = 0; value < 1000; ++value) EXPECT_EQ(map->push(&value, BPF_ANY), 0);
+  for (std::uint64_t value = 0; value < 1000; ++value) EXPECT_EQ(map->peek(&value), 0);
+  int mistaken = 0;
+  for (std::uint64_t value = 1000; value < 11'000; ++value) mistaken += map->peek(&value) == 0;
+  EXPECT_LT(mistaken, 500);  // 5 functions and 8 bits an entry: 2 % by the formula
+  EXPECT_EQ(map->pop(&mistaken), -EOPNOTSUPP);
+}
+
 TEST(Devmap, ResolvesPortsAndProgramsOnce) {
   TestHost host;
   {
