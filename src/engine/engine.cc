@@ -37,6 +37,10 @@ std::uint32_t possible_cpu_count() {
   return std::clamp<std::uint32_t>(std::max(largest, number) + 1, 1, limits::kCpuCountMax);
 }
 
+// As Linux numbers and sizes it (drivers/net/loopback.c).
+constexpr std::uint32_t kLoopbackIfindex = 1;
+constexpr std::uint32_t kLoopbackMtu = 65536;
+
 std::uint64_t random_seed() {
   std::uint64_t seed = 1;
   if (::getrandom(&seed, sizeof seed, 0) != sizeof seed) seed = 1;
@@ -218,6 +222,8 @@ std::optional<std::uint32_t> Engine::find_mtu(std::uint32_t ifindex) noexcept {
   for (const auto& port : ports_) {
     if (port->info().ifindex == ifindex) return port->info().mtu;
   }
+  // The loopback device is always there; test runs happen on it, as the kernel's do.
+  if (ifindex == kLoopbackIfindex) return kLoopbackMtu;
   return std::nullopt;
 }
 

@@ -79,7 +79,8 @@ TEST_P(HelperPrograms, LeaveTheSameResults) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Programs, HelperPrograms, testing::Values("loops", "walks", "texts"),
+INSTANTIATE_TEST_SUITE_P(Programs, HelperPrograms,
+                         testing::Values("loops", "walks", "texts", "mtu"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

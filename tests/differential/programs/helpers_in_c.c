@@ -190,4 +190,26 @@ int texts(struct xdp_md* ctx) {
   return XDP_PASS;
 }
 
+// The loopback device that test runs happen on, by its own number and as "my device"; and a number
+// that no device has.
+SEC("xdp")
+int mtu(struct xdp_md* ctx) {
+  __u8 arguments[ARGUMENT_BYTES];
+  struct result* result = result_of_packet(ctx, arguments);
+  if (!result) return XDP_ABORTED;
+  __s32 change;
+  __builtin_memcpy(&change, arguments, sizeof change);
+  for (__u32 ifindex = 0; ifindex < 2; ifindex++) {
+    __u32 length = arguments[5] & 1 ? 65500 + arguments[6] : 0;
+    __s32 difference = arguments[5] & 2 ? change : arguments[4];
+    result->number[ifindex * 2] = bpf_check_mtu(ctx, ifindex, &length, difference, 0);
+    result->number[ifindex * 2 + 1] = length;
+  }
+  __u32 length = 7;
+  result->number[4] = bpf_check_mtu(ctx, 0x7ffffff0, &length, 0, 0);
+  result->number[5] = bpf_check_mtu(ctx, 1, &length, 0, arguments[7] & 1);
+  result->number[6] = length;
+  return XDP_PASS;
+}
+
 char LICENSE[] SEC("license") = "GPL";
