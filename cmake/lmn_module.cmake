@@ -2,7 +2,7 @@
 #
 # Declares one module of the layer graph: static library lmn_NAME from src/NAME, and lmn_NAME_test from its unit tests.
 # DEPS are modules and are the dependency graph itself: scripts/check_layers.py compares them with the includes of SOURCES.
-# SOURCES * means every .cc of the folder but tests: for modules where a new file must not need a line here (helpers, maps, ports).
+# SOURCES * means every .cc below the folder but tests and testing/: for modules where a new file must not need a line here (helpers, maps, ports).
 # LIBS are system libraries. TEST_DEPS are further modules that only the tests may include.
 find_package(fmt REQUIRED)
 if(LMN_BUILD_TESTS)
@@ -48,7 +48,7 @@ function(lmn_module name)
   endforeach()
   if(A_SOURCES STREQUAL "*")
     file(GLOB_RECURSE A_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
-    list(FILTER A_SOURCES EXCLUDE REGEX "(_test|_for_tests)\\.cc$")
+    list(FILTER A_SOURCES EXCLUDE REGEX "(_test|_for_tests)\\.cc$|/testing/")
   endif()
   if(A_SOURCES)
     add_library(lmn_${name} STATIC ${A_SOURCES})

@@ -199,14 +199,14 @@ Result<void> Engine::finish() {
 }
 
 std::string Engine::accounting_error() const {
-  std::uint64_t pending = 0;
+  std::size_t held = 0;
   for (const auto& port : ports_) {
     const std::string error = lmn::accounting_error(port->rx_queue().counters().snapshot());
     if (!error.empty()) return fmt::format("port '{}': {}", port->info().name, error);
-    pending += port->tx_queue().pending();
+    held += port->frames_held();
   }
-  if (pool_.in_use() != pending) {
-    return fmt::format("frames: {} in use, {} in transmit queues", pool_.in_use(), pending);
+  if (pool_.in_use() != held) {
+    return fmt::format("frames: {} in use, {} held by ports", pool_.in_use(), held);
   }
   return {};
 }

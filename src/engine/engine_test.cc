@@ -217,6 +217,24 @@ TEST_F(EngineTest, TailCallSlotsAreFilledByName) {
   EXPECT_EQ(engine_->test_run(*object->find_program("entry"), packet(0), {})->verdict, 3u);
 }
 
+TEST_F(EngineTest, FramesThatRestInPortsAreAccountedFor) {
+  LoadedObject* object = load(counting_object());
+  MemoryPort& port = open_memory("memory:m0");
+  auto pair = engine_->open_port("veth:a,b");
+  ASSERT_TRUE(pair.has_value());
+  ASSERT_TRUE(engine_->attach(*object->programs[0], port).has_value());
+  engine_->set_pass_sink(port, &(*pair)[0]->tx_queue());
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(port.push({packet(XDP_PASS)}), 0);
+  ASSERT_EQ(port.push({packet(XDP_TX)}), 0);
+  EXPECT_EQ(engine_->run({.packet_count_max = 3}), RunEnd::kPacketCount);
+  EXPECT_EQ(engine_->accounting_error(), "");
+  EXPECT_EQ((*pair)[1]->frames_held(), 3u);
+  port.end_input();
+  EXPECT_EQ(engine_->run({}), RunEnd::kInputEnded);
+  EXPECT_EQ(port.frames_held(), 1u);
+  EXPECT_EQ(engine_->accounting_error(), "");
+}
+
 TEST_F(EngineTest, PortNamesAreUnique) {
   open_memory("memory:m0");
   EXPECT_FALSE(engine_->open_port("memory:m0").has_value());

@@ -91,6 +91,8 @@ class Port {
   const PortInfo& info() const { return info_; }
   virtual RxQueue& rx_queue() = 0;  // one queue per port for now; becomes a span with multi-queue
   virtual TxQueue& tx_queue() = 0;
+  // Frames of the pool that rest in the port, in either direction: its part of "in flight".
+  virtual std::size_t frames_held() { return tx_queue().pending(); }
   // Things an operator must know, once, after opening ("netdev has an address: the kernel answers
   // too").
   virtual std::vector<std::string> notices() const { return {}; }

@@ -66,6 +66,7 @@ class MemoryPort final : public Port {
   MemoryPort(PortInfo info, FramePool& pool);
   RxQueue& rx_queue() override { return rx_; }
   TxQueue& tx_queue() override { return tx_; }
+  std::size_t frames_held() override { return rx_.waiting_.size() + tx_.sent_.size(); }
 
   // 0, or why not: EMSGSIZE longer than the MTU allows (rx_oversize), EINVAL shorter than an
   // Ethernet header (rx_undersize) or metadata that is none, ENOBUFS no frame free or queue full

@@ -49,6 +49,7 @@ class VethRx final : public RxQueue {
     return batch.count - before;
   }
   bool is_exhausted() const noexcept override { return lane_->ring.is_empty(); }
+  std::size_t waiting() const noexcept { return lane_->ring.size(); }
 
  private:
   std::shared_ptr<VethLane> lane_;
@@ -83,6 +84,7 @@ class VethPort final : public Port {
   }
   RxQueue& rx_queue() override { return rx_; }
   TxQueue& tx_queue() override { return tx_; }
+  std::size_t frames_held() override { return rx_.waiting(); }
 
  private:
   VethRx rx_;
