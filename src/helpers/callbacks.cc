@@ -7,14 +7,15 @@
 //
 // A walk over a map fetches the next key before it shows an element, so that the callback may
 // delete the element that it is shown. When it deletes the one that would have come next, the walk
-// ends there: keys have no order by which it could go on.
-// Linux puts a bpf_loop whose flags are known to be 0 into the program's own code. Two things
-// differ there from the helper's own text, and they are what programs see, so they are so here: the
-// whole 64-bit count is compared with the limit, and -E2BIG comes back as 32 bits, zero-extended.
-// Not done yet: the element deleted ahead of the walk needs a cursor in Map.
-// Tested by algorithms_test.cc and tests/differential/helper_programs_test.cc.
-// Source: Linux 6.18, kernel/bpf/bpf_iter.c (bpf_loop), kernel/bpf/verifier.c (inline_bpf_loop),
-// kernel/bpf/arraymap.c and hashtab.c (for_each_*_elem).
+// ends there: keys have no order by which it could go on. A callback that deletes and inserts in
+// turn could lead a walk in circles; so it ends after as many calls as the map has room for
+// entries. Linux puts a bpf_loop whose flags are known to be 0 into the program's own code. Two
+// things differ there from the helper's own text, and they are what programs see, so they are so
+// here: the whole 64-bit count is compared with the limit, and -E2BIG comes back as 32 bits,
+// zero-extended. Not done yet: the element deleted ahead of the walk needs a cursor in Map. Tested
+// by algorithms_test.cc and tests/differential/helper_programs_test.cc. Source: Linux 6.18,
+// kernel/bpf/bpf_iter.c (bpf_loop), kernel/bpf/verifier.c (inline_bpf_loop), kernel/bpf/arraymap.c
+// and hashtab.c (for_each_*_elem).
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -54,7 +55,7 @@ LMN_HELPER_BODY(for_each_map_elem) {
   KeyBuffer next;
   if (map.next_key(nullptr, key.data()) != 0) return 0;
   std::uint64_t calls = 0;
-  for (bool has_more = true; has_more;) {
+  for (bool has_more = true; has_more && calls < map.spec().max_entries;) {
     has_more = map.next_key(key.data(), next.data()) == 0;
     const void* value = map.lookup(key.data(), context->cpu);
     if (value == nullptr) return calls;
