@@ -172,11 +172,11 @@ class ObjectMutator {
   }
 
   void change_record(const SectionPlace& place) {
-    if (place.size < 8) return;
     std::size_t record = 4;
     if (place.type == lmn::elf::kSymtab) record = lmn::elf::kSymbolBytes;
     if (place.type == lmn::elf::kRel) record = lmn::elf::kRelBytes;
     if ((place.flags & lmn::elf::kFlagExec) != 0) record = lmn::kSlotBytes;
+    if (place.size < record) return;
     const std::size_t words = record / 4;
     const std::size_t at = place.offset + below(place.size / record) * record + 4 * below(words);
     if (below(4) == 0) {
