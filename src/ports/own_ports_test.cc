@@ -23,11 +23,12 @@ class OwnPorts : public testing::Test {
   }
   OpenedPorts open(std::string_view text) { return *open_port(*parse_port_spec(text), resources_); }
   XdpFrame* make_frame(std::size_t length) {
-    XdpBuff buff = make_xdp_buff(pool_, pool_.allocate(), RxQueueInfo{});
+    XdpBuff buff = make_xdp_buff(pool_, pool_.allocate(), rxq_);
     buff.data_end += length;
     return to_frame(buff);
   }
 
+  const RxQueueInfo rxq_;
   FramePool pool_;
   FakeClock clock_;
   PortResources resources_;

@@ -102,7 +102,7 @@ bool PcapWriter::write(ByteSpan packet, std::uint64_t time_ns) noexcept {
   }
   put(length);
   put(length);
-  std::memcpy(buffer_.data() + used_, packet.data(), length);
+  if (length > 0) std::memcpy(buffer_.data() + used_, packet.data(), length);
   used_ += length;
   if (format_ == Format::kPcapng) {
     std::memset(buffer_.data() + used_, 0, padding);
