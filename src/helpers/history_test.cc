@@ -102,13 +102,17 @@ TEST(History, WalkEndsWhenElementsAreReinserted) {
   for (std::uint32_t key = 0; key < spec.max_entries; ++key) {
     ASSERT_EQ((*map)->update(&key, &value, BPF_ANY, 0), 0);
   }
+  // Each call puts every element but the one shown in again, at the head of its chain: what comes
+  // next has the element shown behind it.
   TestRun run(kPacket);
   run.context.engine_state = map->get();
   run.context.call_back = [](void* state, std::uint64_t,
-                             std::span<const std::uint64_t>) noexcept -> std::uint64_t {
+                             std::span<const std::uint64_t> args) noexcept -> std::uint64_t {
     auto* all = static_cast<Map*>(state);
+    const std::uint32_t shown = *reinterpret_cast<const std::uint32_t*>(args[1]);
     const std::uint64_t one = 1;
     for (std::uint32_t key = 0; key < all->spec().max_entries; ++key) {
+      if (key == shown) continue;
       all->erase(&key);
       all->update(&key, &one, BPF_ANY, 0);
     }
