@@ -7,7 +7,7 @@
 // pointer to its type, initial contents are an array of pointers at the end. The bytes of the
 // section matter only for that array (map_slots.cc). Unlike libbpf, pinning values that it does not
 // know are kept (Cilium writes 16), and unknown members are noted and passed over. Tested by
-// object_test.cc. Source: Linux 6.18, tools/lib/bpf/bpf_helpers.h (__uint, __type, __array,
+// object_reader_test.cc. Source: Linux 6.18, tools/lib/bpf/bpf_helpers.h (__uint, __type, __array,
 // __ulong) and libbpf 1.5's messages for what is refused.
 #include <fmt/format.h>
 #include <linux/bpf.h>

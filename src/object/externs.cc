@@ -5,8 +5,9 @@
 //
 // .kconfig becomes one read-only map; its layout is ours to choose, and is libbpf's (by alignment,
 // then size, then name). Values come from ReadOptions, never from the machine that reads. Kernel
-// variables and functions stay names; the environment resolves them. Tested by object_test.cc.
-// Source: Linux 6.18, tools/lib/bpf/bpf_helpers.h (__kconfig, __ksym); libbpf 1.5's layout.
+// variables and functions stay names; the environment resolves them. Tested by
+// object_reader_test.cc and tests/objects/objects_test.cc. Source: Linux 6.18,
+// tools/lib/bpf/bpf_helpers.h (__kconfig, __ksym); libbpf 1.5's layout.
 #include <fmt/format.h>
 #include <linux/bpf.h>
 

@@ -6,7 +6,8 @@
 // A function outside .text is a program; one in .text is a subprogram, appended to the programs
 // that reach it. That is libbpf's rule, with two things it refuses: static functions in a program
 // section are programs too (old Cilium objects mark their tail calls so), and with
-// ReadOptions::text_programs the global functions of .text are. Tested by object_test.cc.
+// ReadOptions::text_programs the global functions of .text are. Tested by object_reader_test.cc and
+// tests/objects/objects_test.cc.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -7,7 +7,8 @@
 // that tools show what people know from the kernel: eight bytes of the object's name, then the
 // section's ("xdp_prot.rodata"), 15 in all; custom sections
 // (".data.foo") keep their own name. MapSpec::section has the section in full.
-// Tested by object_test.cc. Source: libbpf 1.5's names and flags, observed in bpf_map_info.
+// Tested by object_reader_test.cc and tests/objects/objects_test.cc. Source: libbpf 1.5's names and
+// flags, observed in bpf_map_info.
 #include <fmt/format.h>
 #include <linux/bpf.h>
 

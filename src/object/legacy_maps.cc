@@ -15,8 +15,8 @@
 //
 // A longer struct whose rest is zero is read as libbpf's, as libbpf did. Everything else is an
 // error that names the size: guessing a layout would make a wrong map silently. The layout found is
-// in MapSpec::legacy_layout. Tested by objects_test.cc. Source: libbpf 0.8 bpf_helpers.h;
-// Linux 4.14 and 5.10, samples/bpf/bpf_load.h; iproute2 6.1, include/bpf_elf.h and
+// in MapSpec::legacy_layout. Tested by tests/objects/objects_test.cc. Source: libbpf 0.8
+// bpf_helpers.h; Linux 4.14 and 5.10, samples/bpf/bpf_load.h; iproute2 6.1, include/bpf_elf.h and
 // lib/bpf_legacy.c; gobpf 0.2 and bcc's examples.
 #include <fmt/format.h>
 #include <linux/bpf.h>

@@ -9,7 +9,7 @@
 // exception callback that a declaration tag names comes last.
 //
 // References become the symbolic forms of spec/program_spec.h on the way. What cannot be linked is
-// a defect of this program only. Tested by object_test.cc (the kernel's own instructions and tags).
+// a defect of this program only. Tested by tests/objects/ (libbpf's own instructions).
 // Source: libbpf 1.5's order, observed with bpftool.
 #include <fmt/format.h>
 

@@ -2,7 +2,7 @@
 //
 // Initial entries of maps: relocations in the section that holds the definitions, each a pointer to
 // a map (map-in-map), to a program (PROG_ARRAY) or to a function of a struct_ops table. Tested by
-// object_test.cc.
+// object_reader_test.cc.
 #include <fmt/format.h>
 #include <linux/bpf.h>
 

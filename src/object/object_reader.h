@@ -18,7 +18,7 @@
 // Invariants: (1) the same bytes and options give the same ObjectSpec on any machine; (2)
 // references in a program without defect are valid indices (spec/program_spec.h); (3) time and
 // memory are bounded by abi/limits.h, whatever the bytes say. Threads: a pure function. Tested by
-// object_test.cc, tests of each part, and fuzz/object_fuzz.cc.
+// object_reader_test.cc, tests of each part, and fuzz/object_fuzz.cc.
 #pragma once
 
 #include <cstdint>

@@ -3,7 +3,7 @@
 // RawInsn: one 8-byte instruction slot taken apart, not judged. Relocation and CO-RE work on these,
 // because they must see an object's code as it is; only a finished program is decoded
 // (insn/codec.h), strictly. Little-endian only: elf_file refuses the rest. Tested through
-// object_test.cc.
+// object_reader_test.cc.
 #pragma once
 
 #include <linux/bpf.h>

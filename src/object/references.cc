@@ -6,7 +6,8 @@
 // The compiler writes a relocation against a symbol, or, for static things, against their section
 // with the offset in the instruction: after this file that difference is gone. A relocation that
 // makes no sense becomes a broken reference with its reason, and spoils only the programs that
-// contain it. Tested by object_test.cc. Source: Linux 6.18, Documentation/bpf/llvm_reloc.rst.
+// contain it. Tested by object_reader_test.cc and tests/objects/objects_test.cc. Source:
+// Linux 6.18, Documentation/bpf/llvm_reloc.rst.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -6,8 +6,9 @@
 // section and the offsets of its global variables 0 in BTF, and loaders fill them in from the ELF
 // symbols. Everything that looks into a data map by type (bpf_spin_lock in .bss, printing of
 // .rodata) needs that. Hidden symbols become static, so that their functions are verified in the
-// context of their callers; hidden data is not offered for mmap. Tested by object_test.cc. Source:
-// libbpf 1.5's behaviour, observed through BTF that it loads.
+// context of their callers; hidden data is not offered for mmap. Tested by object_reader_test.cc
+// and tests/objects/objects_test.cc. Source: libbpf 1.5's behaviour, observed through BTF that it
+// loads.
 #include <fmt/format.h>
 
 #include <algorithm>

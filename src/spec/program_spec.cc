@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Look-ups by instruction in a ProgramSpec: the last record at or before it. Tested by
-// program_spec_test.cc.
+// spec_test.cc.
 #include "spec/program_spec.h"
 
 #include <algorithm>
