@@ -32,6 +32,7 @@ begin() {
   for tool in ip ping python3 unshare nsenter setpriv sysctl; do
     command -v "$tool" > /dev/null || skip "$tool is not installed"
   done
+  [ -d /proc/sys/net/ipv6 ] || skip "this kernel has no IPv6"
   if [ "$(id -u)" != 0 ]; then
     unshare --user --map-root-user --net true 2> /dev/null || skip "needs root or user namespaces"
     exec unshare --user --map-root-user --net "$0" "$@"
@@ -64,6 +65,8 @@ finish() {
 in_background() {
   local log=$work/$1
   shift
+  # Emptied here and not by the child's redirection, which a reader might outrun.
+  true > "$log.out" 2> "$log.log"
   setpriv --pdeathsig KILL -- "$@" > "$log.out" 2> "$log.log" &
   pid=$!
   pids+=("$pid")
