@@ -8,7 +8,11 @@
 // the kernel's own cutting (before a TAP, which can take no super-frame) as oracle for ours.
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <linux/bpf.h>
 #include <linux/capability.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -299,6 +303,79 @@ TEST_F(PacketPortSystem, TheKernelGetsItsOwnCopyWhateverWeDo) {
     ASSERT_TRUE(far.send(request));
     EXPECT_EQ(receive(port, 1).size(), 1u);
     EXPECT_TRUE(far.receive(0x0806, 100).empty());
+  });
+}
+
+// A program of the kernel on near that gives one verdict to all; lives as long as its link.
+UniqueFd attach_verdict(std::uint32_t type, std::uint32_t attach_type, int verdict) {
+  const bpf_insn program[] = {
+      {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = verdict},
+      {.code = BPF_JMP | BPF_EXIT}};
+  bpf_attr attributes{};
+  attributes.prog_type = type;
+  attributes.insns = reinterpret_cast<std::uint64_t>(program);
+  attributes.insn_cnt = std::size(program);
+  attributes.license = reinterpret_cast<std::uint64_t>("GPL");
+  const UniqueFd loaded(
+      static_cast<int>(::syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof attributes)));
+  attributes = {};
+  attributes.link_create.prog_fd = static_cast<std::uint32_t>(loaded.get());
+  attributes.link_create.target_ifindex = ::if_nametoindex("near");
+  attributes.link_create.attach_type = attach_type;
+  return UniqueFd(
+      static_cast<int>(::syscall(SYS_bpf, BPF_LINK_CREATE, &attributes, sizeof attributes)));
+}
+
+TEST_F(PacketPortSystem, AnXdpProgramOfTheKernelRunsFirst) {
+  on_wire([&](Port& port, RawSocket& far) {
+    {
+      const UniqueFd link = attach_verdict(BPF_PROG_TYPE_XDP, BPF_XDP, XDP_DROP);
+      if (!link.is_open()) GTEST_SKIP() << "no XDP program on a veth: errno " << errno;
+      ASSERT_TRUE(far.send(make_test_frame(100, 1)));
+      std::this_thread::yield();
+    }
+    ASSERT_TRUE(far.send(make_test_frame(101, 1)));
+    const auto frames = receive(port, 1);
+    ASSERT_EQ(frames.size(), 1u);
+    EXPECT_EQ(frames[0].size(), 101u) << "the first one was the kernel's to drop";
+  });
+}
+
+TEST_F(PacketPortSystem, TheKernelsCopyCanBeDroppedAtIngress) {
+  on_wire([&](Port& port, RawSocket& far) {
+    ASSERT_TRUE(shell("ip addr add 192.0.2.2/24 dev near"));
+    const PacketBytes request =
+        PacketBuilder().ethernet({.dst = {255, 255, 255, 255, 255, 255}}).arp().build();
+    {
+      constexpr int kShot = 2;  // TC_ACT_SHOT
+      const UniqueFd link = attach_verdict(BPF_PROG_TYPE_SCHED_CLS, BPF_TCX_INGRESS, kShot);
+      if (!link.is_open()) GTEST_SKIP() << "no program at tc ingress: errno " << errno;
+      ASSERT_TRUE(far.send(request));
+      EXPECT_EQ(receive(port, 1).size(), 1u) << "sockets see a frame before tc does";
+      EXPECT_TRUE(far.receive(0x0806, 100).empty()) << "the kernel's stack answered";
+    }
+    ASSERT_TRUE(far.send(request));
+    EXPECT_FALSE(far.receive(0x0806, 2000).empty()) << "without the program the kernel answers";
+    EXPECT_EQ(receive(port, 1).size(), 1u);
+  });
+}
+
+TEST_F(PacketPortSystem, OurTransmissionsPassByTheHostsTaps) {
+  on_wire([&](Port& port, RawSocket& far) {
+    // A socket as tcpdump opens it: it sees what the host sends, and not what the port sends.
+    const UniqueFd tap(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL)));
+    sockaddr_ll address{};
+    address.sll_family = AF_PACKET;
+    address.sll_protocol = htons(ETH_P_ALL);
+    address.sll_ifindex = static_cast<int>(port.info().ifindex);
+    ASSERT_EQ(::bind(tap.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    send(port, make_test_frame(100, 1));
+    ASSERT_TRUE(RawSocket::open("near")->send(make_test_frame(101, 1)));
+    EXPECT_EQ(far.receive(kTestEtherType, 2000).size(), 100u);
+    EXPECT_EQ(far.receive(kTestEtherType, 2000).size(), 101u);
+    std::uint8_t seen[256];
+    EXPECT_EQ(::recv(tap.get(), seen, sizeof seen, MSG_DONTWAIT), 101);
+    EXPECT_LT(::recv(tap.get(), seen, sizeof seen, MSG_DONTWAIT), 0);
   });
 }
 

@@ -9,6 +9,8 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <fstream>
+#include <sstream>
 
 #include "harness/packet_builder.h"
 #include "ports/netdev/netdev.h"
@@ -179,6 +181,45 @@ TEST_F(TapPortSystem, WhatTheHostSendsItselfIsWhole) {
       return;
     }
     FAIL() << "the datagram did not come";
+  });
+}
+
+// What the netdev dropped on its way to us, as the kernel counts it.
+std::uint64_t dropped_by_netdev(const std::string& name) {
+  std::ifstream table("/proc/thread-self/net/dev");
+  for (std::string line; std::getline(table, line);) {
+    std::istringstream words(line);
+    std::string word;
+    words >> word;
+    if (word != name + ":") continue;
+    std::uint64_t value = 0;
+    // Eight numbers of receiving, then bytes, packets, errors and drops of sending.
+    for (int column = 0; column < 12; ++column) words >> value;
+    return value;
+  }
+  return UINT64_MAX;
+}
+
+TEST_F(TapPortSystem, LossesBeforeUsAreCountedByTheNetdev) {
+  Netns::create()->run([&] {
+    auto port = open("tap:name=t0");
+    ASSERT_TRUE(port.has_value()) << port.error().to_string();
+    const auto host = RawSocket::open("t0");
+    constexpr std::uint64_t kFrames = 3000;
+    std::uint64_t refused = 0;
+    for (std::uint32_t i = 0; i < kFrames; ++i) {
+      refused += host->send(make_test_frame(60, i)) ? 0 : 1;
+    }
+    std::uint64_t received = 0;
+    FrameBatch batch;
+    while ((*port)->rx_queue().receive(batch) > 0) {
+      received += batch.count;
+      for (std::size_t i = 0; i < batch.count; ++i) pool_.free(batch.buffs[i].hard_start);
+      batch.clear();
+    }
+    EXPECT_GT(received, 100u);
+    EXPECT_LT(received, kFrames);
+    EXPECT_EQ(received + refused + dropped_by_netdev("t0"), kFrames) << refused << " refused";
   });
 }
 
