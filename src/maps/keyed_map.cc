@@ -26,6 +26,11 @@ int KeyedMap::erase(const void* key) noexcept {
   return 0;
 }
 
+std::int64_t KeyedMap::element_count() noexcept {
+  const SpinGuard guard(lock_);
+  return table_.count();
+}
+
 int KeyedMap::next_key(const void* key, void* next) noexcept {
   std::uint32_t bucket = 0;
   std::uint32_t bucket_count = 0;

@@ -26,6 +26,7 @@ class KeyedMap : public Map {
  public:
   int erase(const void* key) noexcept override LMN_EXCLUDES(lock_);
   int next_key(const void* key, void* next) noexcept override LMN_EXCLUDES(lock_);
+  std::int64_t element_count() noexcept override LMN_EXCLUDES(lock_);
 
  protected:
   static constexpr std::uint32_t kBucketsPerLook = 256;

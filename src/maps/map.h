@@ -122,6 +122,9 @@ class Map {
   virtual bool next_redirect_target(std::uint64_t& cursor, RedirectTarget& target) noexcept;
   // For PROG_ARRAY: the program at `index`, or null.
   virtual const ProgramEntry* find_program(std::uint32_t index) noexcept;
+  // bpf_map_sum_elem_count: how many elements a hash map has; 0 for the types that Linux does not
+  // count.
+  virtual std::int64_t element_count() noexcept { return 0; }
   // For types with kMapDirectValue: the address of byte `offset` of the first value, or null when
   // the map has more than one entry or the offset is out of range.
   virtual void* direct_value(std::uint32_t offset) noexcept;

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Goal: the tables of kfuncs.def, and every kfunc body at its edges.
+// Method: bodies are called directly, on a frame as a driver would make it and with this process's
+// own memory as the program's.
+#include "kfuncs/kfuncs.h"
+
+#include <gtest/gtest.h>
+#include <linux/bpf.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "maps/map.h"
+#include "packet/dynptr.h"
+
+namespace lmn {
+namespace {
+
+// A frame, a run, and memory that read_guest may read: what is registered, and nothing else.
+class Lab {
+ public:
+  explicit Lab(std::size_t packet_size = 0) : packet(packet_size) {
+    for (std::size_t i = 0; i < packet_size; ++i) packet[i] = static_cast<std::uint8_t>(i + 1);
+    buff.data = packet.data();
+    buff.data_end = packet.data() + packet.size();
+    buff.data_meta = buff.data;
+    context.buff = &buff;
+    context.engine_state = this;
+    context.read_guest = &read;
+  }
+
+  std::int32_t call(std::string_view name, std::uint64_t r1 = 0, std::uint64_t r2 = 0,
+                    std::uint64_t r3 = 0, std::uint64_t r4 = 0, std::uint64_t r5 = 0) {
+    return static_cast<std::int32_t>(call_long(name, r1, r2, r3, r4, r5));
+  }
+  std::uint64_t call_long(std::string_view name, std::uint64_t r1 = 0, std::uint64_t r2 = 0,
+                          std::uint64_t r3 = 0, std::uint64_t r4 = 0, std::uint64_t r5 = 0) {
+    const HelperFn body = kfunc_function(name);
+    EXPECT_NE(body, nullptr) << name;
+    return body == nullptr ? ~0ull : body(r1, r2, r3, r4, r5, &context);
+  }
+  // Makes the bytes readable for the program; they stay where they are.
+  std::uint64_t add(std::span<const std::uint8_t> bytes) {
+    readable.push_back(bytes);
+    return reinterpret_cast<std::uintptr_t>(bytes.data());
+  }
+  std::uint64_t add(const std::string& text) {
+    return add({reinterpret_cast<const std::uint8_t*>(text.c_str()), text.size() + 1});
+  }
+
+  std::vector<std::uint8_t> packet;
+  std::vector<std::span<const std::uint8_t>> readable;
+  XdpBuff buff;
+  RunContext context;
+
+ private:
+  static std::size_t read(void* state, std::uint64_t address,
+                          std::span<std::uint8_t> out) noexcept {
+    for (const auto& bytes : static_cast<Lab*>(state)->readable) {
+      const std::uint64_t offset = address - reinterpret_cast<std::uintptr_t>(bytes.data());
+      if (offset >= bytes.size()) continue;
+      const std::size_t count = std::min<std::size_t>(out.size(), bytes.size() - offset);
+      std::memcpy(out.data(), bytes.data() + offset, count);
+      return count;
+    }
+    return 0;
+  }
+};
+
+std::uint64_t at(void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+
+// --- the tables
+
+TEST(KfuncTable, RowsHaveABodyOrAReasonOrAnEngine) {
+  constexpr std::uint32_t kByEngine = kKfThrows | kKfRcuLock | kKfRcuUnlock | kKfPreemptDisable |
+                                      kKfPreemptEnable | kKfIrqSave | kKfIrqRestore;
+  std::size_t offered = 0;
+  for (const KfuncProto& proto : kfunc_protos()) {
+    const bool is_by_engine = (proto.flags & kByEngine) != 0;
+    const bool has_body = kfunc_function(proto.name) != nullptr;
+    EXPECT_EQ(has_body, proto.refusal.empty() && !is_by_engine) << proto.name;
+    offered += proto.refusal.empty();
+  }
+  EXPECT_GT(offered, 40u);
+  EXPECT_LT(offered, kfunc_protos().size());
+  EXPECT_EQ(kfunc_function("bpf_no_such_function"), nullptr);
+}
+
+TEST(KfuncTable, FlagsFitResults) {
+  for (const KfuncProto& proto : kfunc_protos()) {
+    const bool returns_number = proto.ret == KfuncRet::kScalar;
+    EXPECT_EQ(returns_number || proto.ret == KfuncRet::kMem, proto.ret_size != 0) << proto.name;
+    if ((proto.flags & kKfAcquire) != 0) {
+      EXPECT_FALSE(returns_number || proto.ret == KfuncRet::kVoid) << proto.name;
+    }
+    if ((proto.flags & kKfIterNext) != 0) {
+      EXPECT_NE(proto.flags & kKfRetNull, 0u) << proto.name;
+    }
+    if ((proto.flags & (kKfIterNew | kKfIterNext | kKfIterDestroy)) != 0) {
+      EXPECT_EQ(proto.args[0].kind, KfuncArgKind::kIterator) << proto.name;
+      EXPECT_EQ((proto.args[0].flags & kKfuncArgUninit) != 0, (proto.flags & kKfIterNew) != 0);
+    }
+  }
+}
+
+// --- iterators
+
+TEST(Iterators, NumbersOfARange) {
+  Lab lab;
+  std::array<std::int32_t, 2> it{};
+  ASSERT_EQ(lab.call("bpf_iter_num_new", at(&it), static_cast<std::uint64_t>(-2), 1), 0);
+  for (const int expected : {-2, -1, 0}) {
+    ASSERT_EQ(lab.call_long("bpf_iter_num_next", at(&it)), at(&it));
+    EXPECT_EQ(it[0], expected);
+  }
+  EXPECT_EQ(lab.call_long("bpf_iter_num_next", at(&it)), 0u);
+  EXPECT_EQ(lab.call_long("bpf_iter_num_next", at(&it)), 0u) << "the end stays the end";
+}
+
+TEST(Iterators, RangesThatAreNone) {
+  Lab lab;
+  std::array<std::int32_t, 2> it{};
+  const auto as_arg = [](std::int64_t value) { return static_cast<std::uint64_t>(value); };
+  EXPECT_EQ(lab.call("bpf_iter_num_new", at(&it), 5, 4), -EINVAL);
+  EXPECT_EQ(lab.call_long("bpf_iter_num_next", at(&it)), 0u);
+  EXPECT_EQ(lab.call("bpf_iter_num_new", at(&it), 4, 4), 0);
+  EXPECT_EQ(lab.call_long("bpf_iter_num_next", at(&it)), 0u);
+  constexpr std::int64_t kMax = 8 << 20;
+  EXPECT_EQ(lab.call("bpf_iter_num_new", at(&it), 0, as_arg(kMax)), 0);
+  EXPECT_EQ(lab.call("bpf_iter_num_new", at(&it), 0, as_arg(kMax + 1)), -E2BIG);
+  EXPECT_EQ(lab.call("bpf_iter_num_new", at(&it), as_arg(INT32_MIN), as_arg(INT32_MAX)), -E2BIG);
+}
+
+TEST(Iterators, RangesAtTheEndsOfInt) {
+  Lab lab;
+  std::array<std::int32_t, 2> it{};
+  const auto lowest = static_cast<std::uint64_t>(std::int64_t{INT32_MIN});
+  ASSERT_EQ(lab.call("bpf_iter_num_new", at(&it), lowest, lowest + 1), 0);
+  EXPECT_EQ(lab.call_long("bpf_iter_num_next", at(&it)), at(&it));
+  EXPECT_EQ(it[0], INT32_MIN);
+  EXPECT_EQ(lab.call_long("bpf_iter_num_next", at(&it)), 0u);
+}
+
+std::vector<int> bits_of(Lab& lab, std::span<const std::uint64_t> words) {
+  struct {
+    std::uint64_t words;
+    std::int32_t count;
+    std::int32_t current;
+  } it{};
+  const auto address = lab.add(
+      {reinterpret_cast<const std::uint8_t*>(words.data()), words.size() * sizeof(std::uint64_t)});
+  EXPECT_EQ(lab.call("bpf_iter_bits_new", at(&it), address, words.size()), 0);
+  std::vector<int> bits;
+  while (lab.call_long("bpf_iter_bits_next", at(&it)) != 0) bits.push_back(it.current);
+  EXPECT_EQ(lab.call_long("bpf_iter_bits_next", at(&it)), 0u) << "the end stays the end";
+  lab.call_long("bpf_iter_bits_destroy", at(&it));
+  return bits;
+}
+
+TEST(Iterators, BitsOfWords) {
+  Lab lab;
+  EXPECT_EQ(bits_of(lab, std::array<std::uint64_t, 1>{0}), (std::vector<int>{}));
+  EXPECT_EQ(bits_of(lab, std::array<std::uint64_t, 1>{1ull << 63 | 5}),
+            (std::vector<int>{0, 2, 63}));
+  EXPECT_EQ(bits_of(lab, std::array<std::uint64_t, 3>{1ull << 63, 0, 3}),
+            (std::vector<int>{63, 128, 129}));
+}
+
+TEST(Iterators, BitsThatCannotBeHad) {
+  Lab lab;
+  std::array<std::uint64_t, 2> it{};
+  const std::array<std::uint64_t, 1> word = {1};
+  EXPECT_EQ(lab.call("bpf_iter_bits_new", at(&it), 0, 1), -EINVAL);
+  EXPECT_EQ(lab.call("bpf_iter_bits_new", at(&it), 8, 0), -EINVAL);
+  EXPECT_EQ(lab.call("bpf_iter_bits_new", at(&it), 8, 512), -E2BIG);
+  const auto address = lab.add({reinterpret_cast<const std::uint8_t*>(word.data()), sizeof word});
+  EXPECT_EQ(lab.call("bpf_iter_bits_new", at(&it), address, 2), -EFAULT);
+  EXPECT_EQ(lab.call_long("bpf_iter_bits_next", at(&it)), 0u) << "nothing after a failure";
+}
+
+// --- dynptrs
+
+TEST(Dynptrs, OfAPacketAreSlicesOfItAsItIsNow) {
+  Lab lab(64);
+  Dynptr dynptr;
+  ASSERT_EQ(lab.call("bpf_dynptr_from_xdp", 0, 0, at(&dynptr)), 0);
+  EXPECT_EQ(lab.call("bpf_dynptr_size", at(&dynptr)), 64);
+  EXPECT_EQ(lab.call_long("bpf_dynptr_slice", at(&dynptr), 14, 0, 20), at(&lab.packet[14]));
+  EXPECT_EQ(lab.call_long("bpf_dynptr_slice_rdwr", at(&dynptr), 44, 0, 20), at(&lab.packet[44]));
+  EXPECT_EQ(lab.call_long("bpf_dynptr_slice", at(&dynptr), 45, 0, 20), 0u);
+  lab.buff.data_end -= 10;
+  EXPECT_EQ(lab.call_long("bpf_dynptr_slice", at(&dynptr), 44, 0, 20), 0u);
+  std::uint8_t byte = 9;
+  EXPECT_EQ(dynptr.write(60, &byte, 1), -EINVAL) << "as bpf_xdp_store_bytes past the end";
+  EXPECT_EQ(dynptr.write(64, &byte, 1), -E2BIG);
+}
+
+TEST(Dynptrs, FlagsMakeANullOne) {
+  Lab lab(64);
+  Dynptr dynptr = Dynptr::make(8, 8, Dynptr::kTypeLocal);
+  EXPECT_EQ(lab.call("bpf_dynptr_from_xdp", 0, 1, at(&dynptr)), -EINVAL);
+  EXPECT_EQ(lab.call("bpf_dynptr_is_null", at(&dynptr)), 1);
+  EXPECT_EQ(lab.call("bpf_dynptr_is_rdonly", at(&dynptr)), 0);
+  EXPECT_EQ(lab.call("bpf_dynptr_size", at(&dynptr)), -EINVAL);
+  EXPECT_EQ(lab.call("bpf_dynptr_adjust", at(&dynptr), 0, 0), -EINVAL);
+  EXPECT_EQ(lab.call_long("bpf_dynptr_slice", at(&dynptr), 0, 0, 1), 0u);
+  Dynptr clone = Dynptr::make(8, 8, Dynptr::kTypeLocal);
+  EXPECT_EQ(lab.call("bpf_dynptr_clone", at(&dynptr), at(&clone)), -EINVAL);
+  EXPECT_TRUE(clone.is_null());
+}
+
+TEST(Dynptrs, AdjustAndClone) {
+  Lab lab;
+  std::array<std::uint8_t, 32> memory{};
+  Dynptr dynptr = Dynptr::make(at(memory.data()), 32, Dynptr::kTypeLocal);
+  Dynptr clone;
+  ASSERT_EQ(lab.call("bpf_dynptr_clone", at(&dynptr), at(&clone)), 0);
+  EXPECT_EQ(lab.call("bpf_dynptr_adjust", at(&clone), 4, 20), 0);
+  EXPECT_EQ(lab.call("bpf_dynptr_size", at(&clone)), 16);
+  EXPECT_EQ(lab.call("bpf_dynptr_size", at(&dynptr)), 32);
+  EXPECT_EQ(lab.call_long("bpf_dynptr_slice", at(&clone), 2, 0, 14), at(&memory[6]));
+  EXPECT_EQ(lab.call_long("bpf_dynptr_slice", at(&clone), 2, 0, 15), 0u);
+  EXPECT_EQ(lab.call("bpf_dynptr_adjust", at(&clone), 5, 4), -EINVAL);
+  EXPECT_EQ(lab.call("bpf_dynptr_adjust", at(&clone), 0, 17), -ERANGE);
+}
+
+TEST(Dynptrs, CopyAndFill) {
+  Lab lab(64);
+  std::array<std::uint8_t, 32> memory{};
+  Dynptr packet;
+  lab.call("bpf_dynptr_from_xdp", 0, 0, at(&packet));
+  Dynptr local = Dynptr::make(at(memory.data()), 32, Dynptr::kTypeLocal);
+  EXPECT_EQ(lab.call("bpf_dynptr_copy", at(&local), 2, at(&packet), 10, 4), 0);
+  EXPECT_EQ(memory[1], 0);
+  EXPECT_EQ(memory[2], 11);
+  EXPECT_EQ(memory[5], 14);
+  EXPECT_EQ(memory[6], 0);
+  EXPECT_EQ(lab.call("bpf_dynptr_copy", at(&local), 30, at(&packet), 10, 4), -E2BIG);
+  EXPECT_EQ(lab.call("bpf_dynptr_copy", at(&local), 0, at(&packet), 62, 4), -E2BIG);
+  EXPECT_EQ(lab.call("bpf_dynptr_memset", at(&packet), 60, 4, 0x1ff), 0);
+  EXPECT_EQ(lab.packet[59], 60);
+  EXPECT_EQ(lab.packet[63], 0xff);
+  EXPECT_EQ(lab.call("bpf_dynptr_memset", at(&packet), 61, 4, 1), -E2BIG);
+  local.size_and_type |= Dynptr::kReadOnly;
+  EXPECT_EQ(lab.call("bpf_dynptr_memset", at(&local), 0, 4, 1), -EINVAL);
+  EXPECT_EQ(lab.call("bpf_dynptr_copy", at(&local), 0, at(&packet), 0, 4), -EINVAL);
+  EXPECT_EQ(lab.call_long("bpf_dynptr_slice_rdwr", at(&local), 0, 0, 1), 0u);
+  EXPECT_EQ(lab.call("bpf_dynptr_is_rdonly", at(&local)), 1);
+}
+
+TEST(Dynptrs, FilledFromMemoryByAddress) {
+  Lab lab;
+  std::array<std::uint8_t, 8> memory{};
+  Dynptr dynptr = Dynptr::make(at(memory.data()), 8, Dynptr::kTypeLocal);
+  const std::string text = "abc";
+  const std::uint64_t source = lab.add(text);
+  EXPECT_EQ(lab.call("bpf_probe_read_kernel_dynptr", at(&dynptr), 1, 3, source), 0);
+  EXPECT_EQ(memory[3], 'c');
+  EXPECT_EQ(lab.call("bpf_probe_read_kernel_dynptr", at(&dynptr), 1, 5, source), -EFAULT);
+  EXPECT_EQ(lab.call("bpf_probe_read_kernel_dynptr", at(&dynptr), 5, 4, source), -E2BIG);
+  EXPECT_EQ(lab.call("bpf_probe_read_kernel_str_dynptr", at(&dynptr), 0, 8, source), 4);
+  EXPECT_EQ(lab.call("bpf_probe_read_kernel_str_dynptr", at(&dynptr), 0, 3, source), 3);
+  EXPECT_EQ(memory[2], 0);
+  EXPECT_EQ(lab.call("bpf_probe_read_user_dynptr", at(&dynptr), 0, 8, source), -EFAULT);
+  EXPECT_EQ(lab.call("bpf_probe_read_user_str_dynptr", at(&dynptr), 0, 9, source), -E2BIG);
+}
+
+// --- strings
+
+TEST(Strings, LengthsAndPositions) {
+  Lab lab;
+  const std::string text = "hello world";
+  const std::uint64_t s = lab.add(text);
+  EXPECT_EQ(lab.call("bpf_strlen", s), 11);
+  EXPECT_EQ(lab.call("bpf_strnlen", s, 5), 5);
+  EXPECT_EQ(lab.call("bpf_strnlen", s, 12), 11);
+  EXPECT_EQ(lab.call("bpf_strchr", s, 'o'), 4);
+  EXPECT_EQ(lab.call("bpf_strchr", s, 0), 11);
+  EXPECT_EQ(lab.call("bpf_strchr", s, 'x'), -ENOENT);
+  EXPECT_EQ(lab.call("bpf_strnchr", s, 4, 'o'), -ENOENT);
+  EXPECT_EQ(lab.call("bpf_strnchr", s, 5, 'o'), 4);
+  EXPECT_EQ(lab.call("bpf_strchrnul", s, 'x'), 11);
+  EXPECT_EQ(lab.call("bpf_strchrnul", s, 'w'), 6);
+  EXPECT_EQ(lab.call("bpf_strrchr", s, 'o'), 7);
+  EXPECT_EQ(lab.call("bpf_strrchr", s, 'x'), -ENOENT);
+}
+
+TEST(Strings, Comparing) {
+  Lab lab;
+  const std::string a = "Abc";
+  const std::string b = "abd";
+  const std::string high = "ab\xff";
+  const std::uint64_t sa = lab.add(a);
+  const std::uint64_t sb = lab.add(b);
+  const std::uint64_t sh = lab.add(high);
+  EXPECT_EQ(lab.call("bpf_strcmp", sa, sb), -1);
+  EXPECT_EQ(lab.call("bpf_strcmp", sb, sa), 1);
+  EXPECT_EQ(lab.call("bpf_strcmp", sa, sa), 0);
+  EXPECT_EQ(lab.call("bpf_strcmp", sh, sb), 1) << "characters are unsigned";
+  EXPECT_EQ(lab.call("bpf_strcasecmp", sa, sb), -1);
+  EXPECT_EQ(lab.call("bpf_strncasecmp", sa, sb, 2), 0);
+  EXPECT_EQ(lab.call("bpf_strncasecmp", sa, sb, 3), -1);
+}
+
+TEST(Strings, SetsAndParts) {
+  Lab lab;
+  const std::string text = "hello world";
+  const std::string set = "leho";
+  const std::string space = " ";
+  const std::string part = "o wo";
+  const std::string upper = "WORLD";
+  const std::string empty;
+  const std::uint64_t s = lab.add(text);
+  EXPECT_EQ(lab.call("bpf_strspn", s, lab.add(set)), 5);
+  EXPECT_EQ(lab.call("bpf_strcspn", s, lab.add(space)), 5);
+  EXPECT_EQ(lab.call("bpf_strcspn", s, lab.add(empty)), 11);
+  EXPECT_EQ(lab.call("bpf_strspn", s, lab.add(empty)), 0);
+  EXPECT_EQ(lab.call("bpf_strstr", s, lab.add(part)), 4);
+  EXPECT_EQ(lab.call("bpf_strstr", s, lab.add(upper)), -ENOENT);
+  EXPECT_EQ(lab.call("bpf_strcasestr", s, lab.add(upper)), 6);
+  EXPECT_EQ(lab.call("bpf_strnstr", s, lab.add(part), 8), 4);
+  EXPECT_EQ(lab.call("bpf_strnstr", s, lab.add(part), 7), -ENOENT);
+  EXPECT_EQ(lab.call("bpf_strncasestr", s, lab.add(upper), 10), -ENOENT);
+  EXPECT_EQ(lab.call("bpf_strstr", s, lab.add(empty)), 0);
+}
+
+TEST(Strings, AddressesThatCannotBeRead) {
+  Lab lab;
+  const std::string text = "abc";
+  const std::uint64_t s = lab.add(text);
+  EXPECT_EQ(lab.call("bpf_strlen", 0), -ERANGE);
+  EXPECT_EQ(lab.call("bpf_strcmp", s, 8), -ERANGE);
+  EXPECT_EQ(lab.call("bpf_strlen", 0xffffffff00000000), -EFAULT);
+  const std::array<std::uint8_t, 3> open_end = {'a', 'b', 'c'};
+  const std::uint64_t o = lab.add(open_end);
+  EXPECT_EQ(lab.call("bpf_strlen", o), -EFAULT);
+  EXPECT_EQ(lab.call("bpf_strnlen", o, 3), 3);
+  EXPECT_EQ(lab.call("bpf_strchr", o, 'c'), 2);
+}
+
+TEST(Strings, AreFollowedFor65536Bytes) {
+  Lab lab;
+  const std::string longest(65535, 'a');
+  const std::string longer(65536, 'a');
+  EXPECT_EQ(lab.call("bpf_strlen", lab.add(longest)), 65535);
+  const std::uint64_t s = lab.add(longer);
+  EXPECT_EQ(lab.call("bpf_strlen", s), -E2BIG);
+  EXPECT_EQ(lab.call("bpf_strchr", s, 'b'), -E2BIG);
+  EXPECT_EQ(lab.call("bpf_strcmp", s, s), -E2BIG);
+}
+
+// --- packets and maps
+
+TEST(Packet, PullingNeedsNothingInOneStretch) {
+  Lab lab(64);
+  EXPECT_EQ(lab.call("bpf_xdp_pull_data", 0, 64), 0);
+  EXPECT_EQ(lab.call("bpf_xdp_pull_data", 0, 65), -EINVAL);
+  std::uint64_t out = 0;
+  EXPECT_EQ(lab.call("bpf_xdp_metadata_rx_timestamp", 0, at(&out)), -EOPNOTSUPP);
+  EXPECT_EQ(lab.call("bpf_xdp_metadata_rx_hash", 0, at(&out), at(&out)), -EOPNOTSUPP);
+  EXPECT_EQ(lab.call("bpf_xdp_metadata_rx_vlan_tag", 0, at(&out), at(&out)), -EOPNOTSUPP);
+}
+
+class NoHost final : public MapHost {
+ public:
+  FrameSink* find_sink(std::uint32_t) noexcept override { return nullptr; }
+  const ProgramEntry* acquire_program(std::uint32_t) noexcept override { return nullptr; }
+  void release_program(const ProgramEntry*) noexcept override {}
+};
+
+TEST(Maps, ElementsOfHashesAreCounted) {
+  Lab lab;
+  NoHost host;
+  MapSpec spec;
+  spec.name = "numbers";
+  spec.type = BPF_MAP_TYPE_HASH;
+  spec.key_size = 4;
+  spec.value_size = 4;
+  spec.max_entries = 8;
+  auto hash = create_map(spec, {}, host);
+  ASSERT_TRUE(hash.has_value());
+  for (std::uint32_t key : {1u, 2u, 3u, 2u}) ASSERT_EQ((*hash)->update(&key, &key, 0, 0), 0);
+  EXPECT_EQ(lab.call_long("bpf_map_sum_elem_count", at(hash->get())), 3u);
+  spec.type = BPF_MAP_TYPE_ARRAY;
+  auto array = create_map(spec, {}, host);
+  ASSERT_TRUE(array.has_value());
+  EXPECT_EQ(lab.call_long("bpf_map_sum_elem_count", at(array->get())), 0u);
+}
+
+}  // namespace
+}  // namespace lmn
