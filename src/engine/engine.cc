@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "engine/load_object.h"
 #include "helpers/helpers.h"
+#include "kfuncs/kfuncs.h"
 
 namespace lmn {
 namespace {
@@ -98,6 +99,7 @@ Environment Engine::environment(Strictness strictness) {
   environment.helpers = helper_protos();
   environment.map_types = map_type_infos();
   environment.context = kXdpMdFields;
+  environment.kfuncs = kfunc_protos();
   environment.strictness = strictness;
   return environment;
 }

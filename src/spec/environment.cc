@@ -12,6 +12,16 @@ const HelperProto* Environment::find_helper(std::uint32_t id) const {
   return found != helpers.end() && found->id == id ? &*found : nullptr;
 }
 
+const KfuncProto* Environment::find_known_kfunc(std::string_view name) const {
+  auto found = std::ranges::lower_bound(kfuncs, name, {}, &KfuncProto::name);
+  return found != kfuncs.end() && found->name == name ? &*found : nullptr;
+}
+
+const KfuncProto* Environment::find_kfunc(std::string_view name) const {
+  const KfuncProto* proto = find_known_kfunc(name);
+  return proto != nullptr && proto->refusal.empty() ? proto : nullptr;
+}
+
 const MapTypeInfo* Environment::find_map_type(std::uint32_t type) const {
   auto found = std::ranges::lower_bound(map_types, type, {}, &MapTypeInfo::type);
   return found != map_types.end() && found->type == type ? &*found : nullptr;

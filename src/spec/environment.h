@@ -7,8 +7,10 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "abi/helper_proto.h"
+#include "abi/kfunc_proto.h"
 #include "abi/map_type_info.h"
 #include "abi/xdp_md.h"
 
@@ -26,8 +28,13 @@ struct Environment {
   std::span<const MapTypeInfo> map_types;  // sorted by type
   std::span<const ContextField> context;   // sorted by offset
   Strictness strictness = Strictness::kTrusted;
+  std::span<const KfuncProto> kfuncs;  // sorted by name; some are known only to be refused
 
   const HelperProto* find_helper(std::uint32_t id) const;
+  // A kernel function that programs may call.
+  const KfuncProto* find_kfunc(std::string_view name) const;
+  // The same, or one with a KfuncProto::refusal.
+  const KfuncProto* find_known_kfunc(std::string_view name) const;
   const MapTypeInfo* find_map_type(std::uint32_t type) const;
   // The field a load of `size_bytes` at `offset` reads, or null: the load is not allowed.
   const ContextField* find_field(std::uint32_t offset, std::uint32_t size_bytes) const;

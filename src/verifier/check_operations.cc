@@ -52,9 +52,7 @@ std::string name_at(const std::vector<Ref>& list, std::int64_t index) {
 
 Result<void> check_call(const StructureDraft& draft, InsnIndex at, const Insn& insn) {
   if (is_helper_call(insn)) return check_helper(draft, at, insn);
-  if (!is_kfunc_call(insn)) return {};
-  return refuse(draft.program, Rule::kKfunc, at,
-                fmt::format("call of kernel function {}", name_at(draft.program.kfuncs, insn.imm)));
+  return is_kfunc_call(insn) ? check_kfunc_call(draft, at, insn) : Result<void>{};
 }
 
 }  // namespace
@@ -74,7 +72,8 @@ Result<void> check_operation(const StructureDraft& draft, InsnIndex at) {
       return refuse(draft.program, Rule::kArena, at,
                     "addr_space_cast in a program without an arena");
     case OpClass::kWide:
-      if (insn.src == BPF_PSEUDO_BTF_ID && !is_weak_extern(draft.program, insn)) {
+      if (insn.src == BPF_PSEUDO_BTF_ID && !is_weak_extern(draft.program, insn) &&
+          find_kfunc_address(draft.env, draft.program, insn) == nullptr) {
         return refuse(draft.program, Rule::kExtern, at,
                       fmt::format("reference to kernel variable {}",
                                   name_at(draft.program.externs, insn.imm)));

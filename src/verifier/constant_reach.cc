@@ -210,6 +210,7 @@ class Propagation {
 
   std::optional<std::uint64_t> constant(const Insn& insn) const {
     if (insn.op != Op::kLddw) return std::nullopt;
+    if (find_kfunc_address(draft_.env, draft_.program, insn) != nullptr) return kKfuncAddress;
     if (is_weak_extern(draft_.program, insn)) return 0;
     return insn.src == 0 ? std::optional(static_cast<std::uint64_t>(insn.imm)) : std::nullopt;
   }

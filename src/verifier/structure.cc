@@ -20,13 +20,14 @@ Result<void> check_parts(StructureDraft& draft) {
   LMN_CHECK_OK(check_jumps(draft));
   LMN_CHECK_OK(check_map_references(draft));
   LMN_CHECK_OK(check_reach(draft));
+  LMN_CHECK_OK(check_kfunc_count(draft));
   LMN_CHECK_OK(check_operations(draft));
   LMN_CHECK_OK(check_call_depth(draft));
   return check_tail_calls(draft);
 }
 
 // What runs instead of the program's own instructions where those cannot: see structure.h.
-void replace_operations(ProgramSpec& program, const StructureFacts& facts) {
+void replace_operations(const Environment& env, ProgramSpec& program, const StructureFacts& facts) {
   const Insn stop{.op = Op::kJa, .off = -1};
   for (const InsnIndex at : facts.dead_operations) {
     const bool is_wide = program.insns[at.value].op == Op::kLddw;
@@ -34,9 +35,10 @@ void replace_operations(ProgramSpec& program, const StructureFacts& facts) {
     if (is_wide) program.insns[at.value + 1] = stop;
   }
   for (Insn& insn : program.insns) {
-    if (!is_weak_extern(program, insn)) continue;
+    const bool is_kfunc = find_kfunc_address(env, program, insn) != nullptr;
+    if (!is_kfunc && !is_weak_extern(program, insn)) continue;
     insn.src = 0;
-    insn.imm = 0;
+    insn.imm = is_kfunc ? kKfuncAddress : 0;
   }
 }
 
@@ -49,7 +51,7 @@ Result<StructuredProgram> check_structure(const Environment& env, const ProgramS
   StructureDraft draft{.env = env, .program = program, .maps = maps, .facts = {}};
   LMN_CHECK_OK(check_parts(draft));
   ProgramSpec runnable = program;
-  replace_operations(runnable, draft.facts);
+  replace_operations(env, runnable, draft.facts);
   return StructuredProgram(StructuredProgram::Key(), std::move(runnable),
                            {maps.begin(), maps.end()}, std::move(draft.facts));
 }

@@ -14,7 +14,8 @@
 //   maps        map-count, map-type, map-reference, map-value-type, map-value-entries,
 //               map-value-offset
 //   reach       unreachable, jump-into-lddw: the first instruction that no path leads to is named
-//   operations  frame-pointer, helper-unknown, helper-license, kfunc, extern, legacy-access, arena
+//   operations  frame-pointer, helper-unknown, helper-license, kfunc, kfunc-count, kfunc-device,
+//               kfunc-license, extern, legacy-access, arena
 //   calls       recursion, call-depth, tail-call-btf
 //
 // Loops are legal; whether they end is not judged here.
@@ -22,7 +23,8 @@
 // "operations" are judged where a run could get to when branches that constants decide go one way
 // (constant_reach.h): portable programs guard what an older target lacks. What is refused but never
 // reached is replaced by "goto pc-1" in StructuredProgram::spec(), as the kernel's
-// sanitize_dead_code does, and the address of a weak kernel variable by 0; numbers stay.
+// sanitize_dead_code does; the address of a weak kernel variable by 0, that of a kernel function
+// that is offered by 1. Numbers stay.
 //
 // Differences from Linux 6.18: (1) the kernel knows more code to be dead, for it follows constants
 // through the stack and frozen maps; and it does not look at "fields" of dead code at all. (2)

@@ -38,6 +38,15 @@ Result<void> check_map_references(const StructureDraft& draft);
 Result<void> check_operation(const StructureDraft& draft, InsnIndex at);
 Result<void> check_operations(StructureDraft& draft);  // fills dead_operations
 
+// check_kfuncs.cc
+Result<void> check_kfunc_call(const StructureDraft& draft, InsnIndex at, const Insn& insn);
+Result<void> check_kfunc_count(const StructureDraft& draft);
+// All that a program can do with the address of a kernel function is to compare it with 0.
+inline constexpr std::int64_t kKfuncAddress = 1;
+// The kernel function whose address `insn` takes, if it may be called; else null.
+const KfuncProto* find_kfunc_address(const Environment& env, const ProgramSpec& program,
+                                     const Insn& insn);
+
 // check_calls.cc
 Result<void> check_call_depth(StructureDraft& draft);  // fills max_call_depth
 Result<void> check_tail_calls(StructureDraft& draft);  // fills has_tail_call(s)

@@ -56,7 +56,7 @@ TEST(Structure, RefusalsCarrySourceLineAndRemedy) {
 }
 
 TEST(Structure, WhatLmnLacksIsNotSupportedAndNotRefused) {
-  const ProgramSpec program = program_of("call kfunc#0\n r0 = 0\n exit");
+  const ProgramSpec program = program_of("call kfunc#3\n r0 = 0\n exit");
   const auto result = check_structure(kEnvironment, program, {});
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, ErrorCode::kNotSupported);

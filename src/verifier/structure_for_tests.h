@@ -30,8 +30,13 @@ inline constexpr MapTypeInfo kMapTypes[] = {
     {.type = BPF_MAP_TYPE_ARRAY, .name = "array", .flags = kMapDirectValue},
     {.type = BPF_MAP_TYPE_PROG_ARRAY, .name = "prog_array", .flags = kMapHoldsPrograms},
 };
+inline constexpr KfuncProto kKfuncs[] = {
+    {.name = "bpf_ct_release", .refusal = "no connections here"},
+    {.name = "bpf_rcu_read_lock", .flags = kKfRcuLock},
+    {.name = "bpf_xdp_metadata_rx_hash", .flags = kKfDeviceBound},
+};
 inline const Environment kEnvironment{
-    .helpers = kHelpers, .map_types = kMapTypes, .context = kXdpMdFields};
+    .helpers = kHelpers, .map_types = kMapTypes, .context = kXdpMdFields, .kfuncs = kKfuncs};
 
 inline MapSpec map_spec(const char* name, std::uint32_t type, std::uint32_t value_size,
                         std::uint32_t max_entries) {
@@ -50,7 +55,8 @@ inline const MapSpec kHash = map_spec("flows", BPF_MAP_TYPE_HASH, 16, 1);
 inline const MapSpec kJumpTable = map_spec("jumps", BPF_MAP_TYPE_PROG_ARRAY, 4, 4);
 inline const MapSpec kStrange = map_spec("odd", 9999, 4, 4);
 
-// A program "p" of `map_count` maps, one kernel function and one kernel variable. Text that does
+// A program "p" of `map_count` maps, four kernel functions (offered to bound programs, offered, a
+// slip, refused) and one kernel variable. Text that does
 // not assemble gives a program that is refused: the test then shows the assembler's message as
 // defect.
 inline ProgramSpec program_of(std::string_view text, std::size_t map_count = 0) {
@@ -65,7 +71,10 @@ inline ProgramSpec program_of(std::string_view text, std::size_t map_count = 0) 
     program.defect = insns.error();
   }
   program.functions.emplace_back().name = "p";
-  program.kfuncs.emplace_back().name = "bpf_xdp_metadata_rx_hash";
+  for (const char* name :
+       {"bpf_xdp_metadata_rx_hash", "bpf_rcu_read_lock", "bpf_rcu_read_lok", "bpf_ct_release"}) {
+    program.kfuncs.emplace_back().name = name;
+  }
   program.externs.emplace_back().name = "bpf_prog_active";
   for (std::uint32_t i = 0; i < map_count; ++i) program.maps.push_back(i);
   return program;

@@ -40,12 +40,16 @@ struct Case {
   std::vector<MapSpec> maps = {};
   std::string license = "GPL";
   Kernel expected_of_kernel = Kernel::kSame;
-  std::size_t padding = 0;  // so many "r0 = 0" before the text
+  std::size_t padding = 0;      // so many "r0 = 0" before the text
+  std::size_t kfunc_count = 0;  // so many names of kernel functions, instead of the usual ones
+  std::uint32_t prog_flags = 0;
 
   bool is_accepted() const { return message.empty(); }
   Case with(std::vector<MapSpec> of) && { return maps = std::move(of), std::move(*this); }
   Case licensed(std::string as) && { return license = std::move(as), std::move(*this); }
   Case kernel(Kernel says) && { return expected_of_kernel = says, std::move(*this); }
+  Case with_kfuncs(std::size_t count) && { return kfunc_count = count, std::move(*this); }
+  Case flagged(std::uint32_t flags) && { return prog_flags = flags, std::move(*this); }
   Case padded(std::size_t slots) && { return padding = slots, std::move(*this); }
 };
 
@@ -241,6 +245,7 @@ std::vector<Case> operation_cases() {
   };
 }
 
+constexpr const char* kLocks = "call kfunc#1\n r0 = 0\n exit";
 constexpr const char* kPrints =
     "r1 = r10\n r1 += -8\n *(u64 *)(r10 -8) = 0\n r2 = 4\n call bpf_trace_printk\n r0 = 0\n exit";
 
@@ -266,11 +271,31 @@ std::vector<Case> outside_cases() {
       accept(Rule::kHelperLicense, "a free helper under any licence",
              "call bpf_ktime_get_ns\n exit")
           .licensed("Apache-2.0"),
-      accept(Rule::kKfunc, "a program without any", "r0 = 0\n exit"),
-      reject(Rule::kKfunc, "by name", "call kfunc#0\n r0 = 0\n exit",
-             "insn 0: call of kernel function 'bpf_xdp_metadata_rx_hash'"),
+      accept(Rule::kKfunc, "one that is offered", kLocks).kernel(Kernel::kCannotAsk),
+      reject(Rule::kKfunc, "a slip", "call kfunc#2\n r0 = 0\n exit",
+             "insn 0: unknown kernel function 'bpf_rcu_read_lok'; did you mean "
+             "'bpf_rcu_read_lock'?"),
+      reject(Rule::kKfunc, "known, not offered", "call kfunc#3\n r0 = 0\n exit",
+             "insn 0: kernel function 'bpf_ct_release': no connections here"),
       reject(Rule::kKfunc, "no name", "call kfunc#7\n r0 = 0\n exit",
-             "insn 0: call of kernel function number 7, of 1"),
+             "insn 0: call of kernel function number 7, of 4"),
+      accept(Rule::kKfuncCount, "256", "r0 = 0\n exit").with_kfuncs(256),
+      reject(Rule::kKfuncCount, "257", "r0 = 0\n exit",
+             "too many different kernel function calls: 257, at most 256 are allowed")
+          .with_kfuncs(257)
+          .kernel(Kernel::kCannotAsk),
+      accept(Rule::kKfuncDevice, "bound", "call kfunc#0\n r0 = 0\n exit")
+          .flagged(BPF_F_XDP_DEV_BOUND_ONLY)
+          .kernel(Kernel::kCannotAsk),
+      reject(Rule::kKfuncDevice, "not bound", "call kfunc#0\n r0 = 0\n exit",
+             "insn 0: 'bpf_xdp_metadata_rx_hash': metadata kfuncs require device-bound program"),
+      accept(Rule::kKfuncLicense, "GPL", kLocks)
+          .licensed("Dual MIT/GPL")
+          .kernel(Kernel::kCannotAsk),
+      reject(Rule::kKfuncLicense, "another licence", kLocks,
+             "insn 0: cannot call kernel function 'bpf_rcu_read_lock' from non-GPL compatible "
+             "program (its license is \"MIT\")")
+          .licensed("MIT"),
       accept(Rule::kExtern, "a program without any", "r0 = 0x0\n exit"),
       reject(Rule::kExtern, "by name", "r1 = btf_id[0]\n r0 = 0\n exit",
              "insn 0: reference to kernel variable 'bpf_prog_active'"),
@@ -332,6 +357,8 @@ std::vector<Case> map_cases() {
 ProgramSpec make_program(const Case& one) {
   ProgramSpec program = program_of(one.text, one.maps.size());
   program.license = one.license;
+  program.prog_flags = one.prog_flags;
+  if (one.kfunc_count != 0) program.kfuncs.resize(one.kfunc_count);
   program.insns.insert(program.insns.begin(), one.padding, Insn{.op = Op::kMov64Imm});
   return program;
 }
