@@ -4,8 +4,11 @@
 #include "object/object_reader.h"
 
 #include <fmt/format.h>
+#include <linux/bpf.h>
 
 #include <algorithm>
+#include <span>
+#include <tuple>
 
 #include "abi/limits.h"
 #include "object/elf_numbers.h"
@@ -47,6 +50,33 @@ Result<void> read_constants(ObjectDraft& draft) {
   return {};
 }
 
+// Sizes that a loader may still set; if it does not, the map cannot be created.
+void note_open_sizes(ObjectDraft& draft) {
+  constexpr std::uint32_t kWithoutKeys[] = {BPF_MAP_TYPE_RINGBUF, BPF_MAP_TYPE_USER_RINGBUF,
+                                            BPF_MAP_TYPE_ARENA,   BPF_MAP_TYPE_QUEUE,
+                                            BPF_MAP_TYPE_STACK,   BPF_MAP_TYPE_BLOOM_FILTER};
+  constexpr std::uint32_t kWithoutValues[] = {BPF_MAP_TYPE_RINGBUF, BPF_MAP_TYPE_USER_RINGBUF,
+                                              BPF_MAP_TYPE_ARENA};
+  // libbpf fills these in: the entries are file descriptors.
+  constexpr std::uint32_t kWithDefaults[] = {BPF_MAP_TYPE_PROG_ARRAY, BPF_MAP_TYPE_PERF_EVENT_ARRAY,
+                                             BPF_MAP_TYPE_CGROUP_ARRAY, BPF_MAP_TYPE_ARRAY_OF_MAPS,
+                                             BPF_MAP_TYPE_HASH_OF_MAPS};
+  const auto is_in = [](std::span<const std::uint32_t> types, std::uint32_t type) {
+    return std::ranges::find(types, type) != types.end();
+  };
+  for (const MapSpec& map : draft.spec.maps) {
+    if (is_in(kWithDefaults, map.type)) continue;
+    for (const auto& [what, size, without] :
+         {std::tuple("key_size", map.key_size, std::span<const std::uint32_t>(kWithoutKeys)),
+          std::tuple("value_size", map.value_size,
+                     std::span<const std::uint32_t>(kWithoutValues))}) {
+      if (size != 0 || is_in(without, map.type)) continue;
+      draft.note(fmt::format("map '{}': {} 0: it cannot be created unless the loader sets it",
+                             map.name, what));
+    }
+  }
+}
+
 // Data that nothing reads is worth a word: a misspelt section name looks exactly like that.
 void note_passed_over(ObjectDraft& draft) {
   constexpr std::string_view kKnown[] = {"license", "version",  "maps",          ".maps",
@@ -83,6 +113,7 @@ Result<ObjectSpec> read_object(ByteSpan bytes, const ReadOptions& options) {
   LMN_CHECK_OK(collect_map_slots(draft));
   LMN_CHECK_OK(relocate_core(draft));
   LMN_CHECK_OK(link_programs(draft));
+  note_open_sizes(draft);
   note_passed_over(draft);
   draft.spec.btf = std::move(draft.btf);
   return std::move(draft.spec);

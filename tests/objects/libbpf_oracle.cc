@@ -264,16 +264,27 @@ void Comparison::compare_programs(bpf_object* theirs) {
   }
 }
 
+// libbpf 1.1 looks for the target of such programs even after a change of type: give it one that
+// every kernel has.
+const char* any_target(const bpf_program* program) {
+  switch (bpf_program__expected_attach_type(program)) {
+    case BPF_TRACE_FENTRY:
+    case BPF_TRACE_FEXIT:
+      return "vfs_read";
+    case BPF_TRACE_RAW_TP:
+      return "sys_enter";
+    default:
+      return nullptr;
+  }
+}
+
 // Nothing may depend on what a program is attached to: that is looked up in a kernel.
 void make_loadable(bpf_object* object) {
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, object) {
     bpf_program__set_autoload(program, true);
-    // libbpf 1.1 looks for the target even after a change of type: give it one that every kernel
-    // has.
-    const auto attach = bpf_program__expected_attach_type(program);
-    if ((attach == BPF_TRACE_FENTRY || attach == BPF_TRACE_FEXIT) &&
-        bpf_program__set_attach_target(program, 0, "vfs_read") == 0) {
+    if (const char* target = any_target(program);
+        target != nullptr && bpf_program__set_attach_target(program, 0, target) == 0) {
       continue;
     }
     const bool is_kprobe = bpf_program__type(program) == BPF_PROG_TYPE_KPROBE;

@@ -8,9 +8,12 @@
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <string>
 
+#include "base/byte_reader.h"
 #include "base/file.h"
 #include "libbpf_oracle.h"
 #include "object/object_reader.h"
@@ -74,6 +77,92 @@ TEST(ObjectsTest, DebiansObjectsAreReadAsByLibbpf) {
     ++count;
   }
   EXPECT_GT(count, 0);
+}
+
+// Where an ELF object for BPF starts in a file, from `from` on; npos: nowhere.
+std::size_t find_object(const std::vector<std::uint8_t>& bytes, std::size_t from) {
+  constexpr std::uint8_t kStart[] = {0x7f, 'E', 'L', 'F', 2, 1, 1};
+  for (auto at = bytes.begin() + static_cast<std::ptrdiff_t>(from);; ++at) {
+    at = std::search(at, bytes.end(), std::begin(kStart), std::end(kStart));
+    if (bytes.end() - at < 64) return std::string::npos;
+    if (at[18] == 247 && at[19] == 0) return static_cast<std::size_t>(at - bytes.begin());
+  }
+}
+
+// Tools carry their objects in themselves ("skeletons").
+int compare_embedded(const std::filesystem::path& tool) {
+  const auto bytes = read_file(tool, 64u << 20);
+  if (!bytes) return 0;
+  int count = 0;
+  for (std::size_t at = find_object(*bytes, 0); at != std::string::npos;
+       at = find_object(*bytes, at + 64)) {
+    // The section headers come last in what compilers and bpftool write.
+    const auto table = load_unaligned<std::uint64_t>(bytes->data() + at + 40, std::endian::little);
+    const auto headers =
+        load_unaligned<std::uint16_t>(bytes->data() + at + 60, std::endian::little);
+    const std::uint64_t size = table + std::uint64_t{headers} * 64;
+    if (size > bytes->size() - at) continue;
+    const std::string path =
+        ::testing::TempDir() + tool.stem().string() + "_" + std::to_string(count++) + ".o";
+    std::ofstream(path, std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes->data() + at),
+               static_cast<std::streamsize>(size));
+    expect_equal_to_libbpf(path);
+    std::filesystem::remove(path);
+  }
+  return count;
+}
+
+TEST(ObjectsTest, ObjectsInsideDebiansToolsAreReadAsByLibbpf) {
+  int count = 0;
+  for (const char* tool : {"/usr/sbin/xdp-bench", "/usr/sbin/xdp-filter", "/usr/sbin/xdp-loader",
+                           "/usr/sbin/xdp-monitor", "/usr/sbin/xdp-trafficgen", "/usr/sbin/xdpdump",
+                           "/usr/lib/x86_64-linux-gnu/libknot.so.13"}) {
+    if (std::filesystem::exists(tool)) count += compare_embedded(tool);
+  }
+  if (count == 0) GTEST_SKIP() << "no tools with objects in them: install xdp-tools";
+}
+
+TEST(ObjectsTest, LinkedObjectsAreReadAsByLibbpf) {
+  if (!std::filesystem::exists(fixture("linked"))) GTEST_SKIP() << "not linked: install bpftool";
+  auto object = read_path(fixture("linked"));
+  ASSERT_TRUE(object) << object.error().to_string();
+  EXPECT_EQ(object->programs.size(), 2u);
+  for (const ProgramSpec& program : object->programs) {
+    EXPECT_FALSE(program.defect) << program.defect->to_string();
+  }
+  const ProgramSpec* first = object->find_program("first_program");
+  ASSERT_NE(first, nullptr);
+  EXPECT_THAT(function_names(*first), ElementsAre("first_program", "second_step", "shared"));
+  EXPECT_THAT(first->maps, ::testing::SizeIs(3)) << "two maps, and .bss";
+  // Each half alone says what is missing.
+  auto half = read_path(fixture("linked_first"));
+  ASSERT_TRUE(half) << half.error().to_string();
+  ASSERT_TRUE(half->programs.at(0).defect);
+  EXPECT_THAT(half->programs[0].defect->remedy, HasSubstr("bpftool gen object"));
+}
+
+TEST(ObjectsTest, RareThings) {
+  auto object = read_path(fixture("rare"));
+  ASSERT_TRUE(object) << object.error().to_string();
+  const ProgramSpec* thrower = object->find_program("thrower");
+  ASSERT_FALSE(thrower->defect) << thrower->defect->to_string();
+  EXPECT_THAT(function_names(*thrower), ElementsAre("thrower", "helper", "on_exception"));
+  const MapSpec* table = object->find_map("linked_table");
+  ASSERT_NE(table, nullptr);
+  EXPECT_EQ(table->type, BPF_MAP_TYPE_STRUCT_OPS);
+  EXPECT_EQ(table->map_flags, BPF_F_LINK);
+  ASSERT_EQ(table->slots.size(), 2u);
+  EXPECT_EQ(table->slots[0].index, 1u);
+  EXPECT_EQ(table->slots[0].name, "one");
+  EXPECT_EQ(table->slots[1].name, "two");
+  const MapSpec* arena = object->find_map("arena");
+  EXPECT_EQ(arena->map_extra, 1ull << 44);
+  ASSERT_EQ(arena->contents.size(), 4u);
+  EXPECT_EQ(arena->contents[0], 5);
+  const ProgramSpec* user = object->find_program("arena_user");
+  ASSERT_FALSE(user->defect) << user->defect->to_string();
+  EXPECT_THAT(object->notes, ::testing::Contains(HasSubstr("map 'open_sizes': key_size 0")));
 }
 
 TEST(ObjectsTest, SubprogramsComeInTheOrderTheyAreReached) {
