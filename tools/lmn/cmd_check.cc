@@ -83,15 +83,16 @@ void write_json(JsonWriter& json, const ProgramVerdict& verdict) {
 }
 
 void print_text(const ProgramVerdict& verdict) {
-  const std::string what = verdict.program.empty()
-                               ? verdict.object
-                               : fmt::format("{}: {}", verdict.object, verdict.program);
-  if (!verdict.error) {
-    fmt::print("{}: accepted by the structural pass: {} instructions, {} us\n", what,
-               verdict.insn_count, verdict.time_us);
+  if (verdict.program.empty()) {  // the object could not be read; the error begins with its path
+    fmt::print("refused: {}\n", verdict.error->to_string());
     return;
   }
-  fmt::print("{}: refused: {}\n", what, verdict.error->to_string());
+  if (!verdict.error) {
+    fmt::print("{}: {}: accepted by the structural pass: {} instructions, {} us\n", verdict.object,
+               verdict.program, verdict.insn_count, verdict.time_us);
+    return;
+  }
+  fmt::print("{}: {}: refused: {}\n", verdict.object, verdict.program, verdict.error->to_string());
 }
 
 }  // namespace

@@ -56,6 +56,15 @@ RunEnd run_watched(Engine& engine, const RunLimits& limits) {
   return end;
 }
 
+// What --port takes, from the drivers' own table.
+std::string port_help() {
+  std::string out = "ports:\n";
+  for (const PortDriver& driver : port_drivers()) {
+    out += fmt::format("  {}\n      {}\n", driver.syntax, driver.summary);
+  }
+  return out + "  NETDEV\n      the best driver for a netdev: now packet\n";
+}
+
 void add_options(CLI::App& app, RunWords& words, RunLimits& limits, double& duration_s,
                  ReportOptions& options, std::string& dump) {
   app.add_option("object", words.object, "ELF object with the program")->required();
@@ -98,6 +107,7 @@ void add_options(CLI::App& app, RunWords& words, RunLimits& limits, double& dura
 
 int cmd_run(int argc, char** argv) {
   CLI::App app{"Run an XDP program on ports", "lmn run"};
+  app.footer(port_help());
   RunWords words;
   RunLimits limits;
   ReportOptions options;
