@@ -72,12 +72,51 @@ struct CookieSecret {
   CookieKey second{};
 };
 
+// A ring buffer's record between reserve and submit. Programs give back what they hold; for one
+// that is stopped, whoever runs it does, or the ring would stand still at that record.
+struct HeldRecord {
+  void* sample = nullptr;
+  Map* ring = nullptr;
+  void (*discard)(Map& ring, void* sample) noexcept = nullptr;
+};
+
+class HeldRecords {
+ public:
+  static constexpr std::size_t kMax = 64;
+
+  bool is_full() const noexcept { return count_ == kMax; }
+  std::size_t count() const noexcept { return count_; }
+  // REQUIRES: !is_full().
+  void add(const HeldRecord& record) noexcept { records_[count_++] = record; }
+  // The ring that `sample` belongs to, which is then held no longer; null when it is not held.
+  Map* take(const void* sample) noexcept {
+    for (std::size_t i = 0; i < count_; ++i) {
+      if (records_[i].sample != sample) continue;
+      Map* ring = records_[i].ring;
+      records_[i] = records_[--count_];
+      return ring;
+    }
+    return nullptr;
+  }
+  void discard_all() noexcept {
+    while (count_ > 0) {
+      const HeldRecord& record = records_[--count_];
+      record.discard(*record.ring, record.sample);
+    }
+  }
+
+ private:
+  std::array<HeldRecord, kMax> records_;
+  std::size_t count_ = 0;
+};
+
 struct RunContext {
   XdpBuff* buff = nullptr;  // the packet being processed
   RedirectSlot redirect;
   const Clock* clock = nullptr;
   TraceSink* trace = nullptr;
   PortDirectory* ports = nullptr;
+  HeldRecords held_records;
   const CookieSecret* cookie_secret = nullptr;  // null: no SYN cookies here
   PrandomState prandom;
   std::uint32_t cpu = 0;  // bpf_get_smp_processor_id and the slot of per-CPU maps

@@ -165,6 +165,7 @@ class InterpretedProgram final : public CompiledProgram {
     if (!machine.is_trapped) [[likely]]
       return static_cast<std::uint32_t>(machine.value[0]);
     ++context.trapped_count;
+    context.held_records.discard_all();
     context.redirect = {};
     if (context.traps != nullptr) context.traps->report(machine.trap, machine.image->program());
     return static_cast<std::uint32_t>(XDP_ABORTED);
