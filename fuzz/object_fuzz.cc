@@ -2,8 +2,8 @@
 //
 // Feeds read_object with damaged objects, and checks what it promises about those it accepts.
 //
-// The object's own BTF serves as the "kernel" for its CO-RE relocations: so the target of
-// relocations is hostile too. The custom mutator knows where an ELF file keeps its tables, and half
+// The object's own BTF, with small changes, serves as the "kernel" for its CO-RE relocations: so the
+// target of relocations is hostile too. The custom mutator knows where an ELF file keeps its tables, and half
 // of the time changes one field of one record: a section header, a symbol, a relocation, a BTF type
 // or record, an instruction; or swaps two sections. Plain byte mutation finds the rest. What is
 // checked: references and records of programs without defect are in range and sorted, maps and
@@ -97,13 +97,38 @@ void check_btf(const lmn::Btf& btf) {
   expect(again.has_value() && (*again)->type_count() == btf.type_count());
 }
 
-std::shared_ptr<const lmn::Btf> own_types(ByteSpan bytes) {
+// --- the target of CO-RE
+
+// The object's own types as another kernel might have them.
+enum class Kernel { kSame, kWider, kPoorer };
+
+void change_type(std::span<std::uint8_t> raw, const lmn::BtfType& type, Kernel kernel) {
+  std::uint8_t* record = raw.data() + type.raw_offset;
+  if (kernel == Kernel::kWider && type.kind == lmn::BtfKind::kInt && type.size == 4) {
+    store_unaligned<std::uint32_t>(record + 8, 8);  // integers of 8 bytes
+    store_unaligned<std::uint32_t>(record + 12, 64);
+  }
+  if (kernel == Kernel::kPoorer && type.is_composite() && type.vlen > 0) {
+    store_unaligned<std::uint32_t>(record + 12, 0);  // the first member has lost its name
+  }
+  if (kernel == Kernel::kPoorer && type.is_enumeration() && type.vlen > 0) {
+    store_unaligned<std::uint32_t>(record + 12, 0);
+  }
+}
+
+std::shared_ptr<const lmn::Btf> own_types(ByteSpan bytes, Kernel kernel) {
   const auto elf = lmn::ElfFile::parse(bytes);
   if (!elf) return nullptr;
   const lmn::ElfSection* section = elf->find_section(".BTF");
   if (section == nullptr) return nullptr;
-  auto btf = lmn::parse_btf(section->data);
-  return btf ? *btf : nullptr;
+  const auto same = lmn::parse_btf(section->data);
+  if (!same) return nullptr;
+  std::vector<std::uint8_t> raw(section->data.begin(), section->data.end());
+  for (std::uint32_t id = 1; id < (*same)->type_count(); ++id) {
+    change_type(raw, (*same)->type(id), kernel);
+  }
+  const auto changed = lmn::parse_btf(raw);
+  return changed ? *changed : *same;
 }
 
 // --- the mutator
@@ -227,7 +252,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   options.object_name = "fuzzed";
   options.kernel_version = 0x061200;
   options.kconfig = "CONFIG_HZ=250\nCONFIG_NET=y\nCONFIG_TUN=m\nCONFIG_DEFAULT_HOSTNAME=\"host\"\n";
-  options.target_btf = own_types(bytes);
+  const unsigned which = size == 0 ? 0 : data[size - 1] + static_cast<unsigned>(size);
+  options.target_btf = own_types(bytes, static_cast<Kernel>(which % 3));
   options.text_programs = size % 2 == 0;
   const auto object = lmn::read_object(bytes, options);
   if (!object) {
