@@ -2,12 +2,12 @@
 //
 // Feeds read_object with damaged objects, and checks what it promises about those it accepts.
 //
-// The object's own BTF, with small changes, serves as the "kernel" for its CO-RE relocations: so the
-// target of relocations is hostile too. The custom mutator knows where an ELF file keeps its tables, and half
-// of the time changes one field of one record: a section header, a symbol, a relocation, a BTF type
-// or record, an instruction; or swaps two sections. Plain byte mutation finds the rest. What is
-// checked: references and records of programs without defect are in range and sorted, maps and
-// functions exist, and instructions survive encoding and decoding.
+// The object's own BTF, with small changes, serves as the "kernel" for its CO-RE relocations: so
+// the target of relocations is hostile too. The custom mutator knows where an ELF file keeps its
+// tables, and half of the time changes one field of one record: a section header, a symbol, a
+// relocation, a BTF type or record, an instruction; or swaps two sections. Plain byte mutation
+// finds the rest. What is checked: references and records of programs without defect are in range
+// and sorted, maps and functions exist, and instructions survive encoding and decoding.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
