@@ -47,6 +47,32 @@ TEST_F(OwnPorts, AppendedBuffsAreThoseOfThePacketModule) {
   pool_.free(hard_start);
 }
 
+TEST_F(OwnPorts, NullGivesFramesAndForgetsThem) {
+  OpenedPorts ports = open("null:n,count=70,size=100");
+  RxQueue& rx = ports[0]->rx_queue();
+  TxQueue& tx = ports[0]->tx_queue();
+  FrameBatch batch;
+  batch.limit = 3;
+  std::size_t received = 0;
+  while (!rx.is_exhausted()) {
+    const std::size_t got = rx.receive(batch);
+    ASSERT_GT(got, 0u);
+    received += got;
+    for (std::size_t i = 0; i < got; ++i) {
+      EXPECT_EQ(batch.buffs[i].length(), 100u);
+      EXPECT_EQ(batch.buffs[i].rxq, &rx.info());
+      tx.enqueue(to_frame(batch.buffs[i]));
+    }
+    EXPECT_LE(got, 3u);
+    batch.clear();
+  }
+  EXPECT_EQ(received, 70u);
+  EXPECT_EQ(rx.receive(batch), 0u);
+  EXPECT_EQ(tx.counters().get(Counter::kTxPackets), 70u);
+  EXPECT_EQ(tx.counters().get(Counter::kTxBytes), 7000u);
+  EXPECT_EQ(pool_.in_use(), 0u);
+}
+
 TEST_F(OwnPorts, MemoryTellsWhyAPacketIsNotTaken) {
   OpenedPorts ports = open("memory:m,mtu=100");
   MemoryPort& port = *as_memory_port(*ports[0]);

@@ -284,6 +284,29 @@ TEST_F(PacketPortSystem, FramesForOthersAreReceived) {
     frame[5] = 0x77;  // nobody's address
     ASSERT_TRUE(far.send(frame));
     EXPECT_EQ(receive(port, 1).size(), 1u);
+    // A veth has no address filter; on a NIC it is this that brings them in.
+    EXPECT_TRUE(shell("ip -d link show near | grep -q 'promiscuity 1'"));
+  });
+}
+
+TEST_F(PacketPortSystem, WhatTheKernelRefusesIsDroppedAndTheRestGoes) {
+  on_wire([&](Port& port, RawSocket& far) {
+    // The port does not know yet that the MTU, or the link, is not what it was.
+    ASSERT_TRUE(shell("ip link set near mtu 1000"));
+    for (const std::size_t length : {60u, 1200u, 61u, 1300u, 62u}) {
+      send(port, make_test_frame(length, 1));
+    }
+    for (const std::size_t length : {60u, 61u, 62u}) {
+      EXPECT_EQ(far.receive(kTestEtherType, 2000).size(), length);
+    }
+    const Counters& counters = port.tx_queue().counters();
+    EXPECT_EQ(counters.get(Counter::kTxPackets), 3u);
+    EXPECT_EQ(counters.get(Counter::kTxBytes), 60u + 61 + 62);
+    EXPECT_EQ(counters.get(Counter::kTxDropped), 2u);
+    ASSERT_TRUE(shell("ip link set near down"));
+    send(port, make_test_frame(60, 1));
+    EXPECT_EQ(counters.get(Counter::kTxDropped), 3u);
+    EXPECT_EQ(pool_.in_use(), 0u);
   });
 }
 
