@@ -102,6 +102,9 @@ std::vector<Shape> shapes_of(std::uint32_t type) {
               {0, 13, 50, BPF_F_ZERO_SEED, 200, 15},
               {0, 8, 100000, 0, 10},
               {0, 7, 100000, BPF_F_WRONLY, 10}};
+    case BPF_MAP_TYPE_RINGBUF:
+    case BPF_MAP_TYPE_USER_RINGBUF:
+      return {{0, 0, 4096}, {0, 0, 16384}};
     case BPF_MAP_TYPE_DEVMAP:
       return {{4, 4, 6}, {4, 8, 6}, {4, 8, 1}, {4, 8, 2, BPF_F_RDONLY}};
     case BPF_MAP_TYPE_DEVMAP_HASH:
@@ -166,6 +169,11 @@ MapSpec random_spec(Random& random, std::uint32_t type) {
   const bool is_keyless =
       type == BPF_MAP_TYPE_QUEUE || type == BPF_MAP_TYPE_STACK || type == BPF_MAP_TYPE_BLOOM_FILTER;
   if (is_keyless && random() % 8 != 0) spec.key_size = 0;
+  if ((type == BPF_MAP_TYPE_RINGBUF || type == BPF_MAP_TYPE_USER_RINGBUF) && random() % 4 != 0) {
+    spec.key_size = 0;
+    spec.value_size = 0;
+    if (random() % 2 != 0) spec.max_entries = 4096u << random() % 4;
+  }
   return spec;
 }
 
