@@ -15,6 +15,9 @@
 #include "base/assert.h"
 #include "exec/interp/interpreter.h"
 #include "helpers/helpers.h"
+#include "kfuncs/kfuncs.h"
+#include "insn/helper_names.h"
+#include "insn/insn_table.h"
 #include "verifier/structure.h"
 
 namespace lmn {
@@ -28,6 +31,22 @@ std::string program_names(const ObjectSpec& spec) {
     names.push_back(fmt::format("{} (section '{}')", program.name, program.section));
   }
   return names.empty() ? "it has no program" : fmt::format("it has {}", fmt::join(names, ", "));
+}
+
+// Why a helper that Linux has is not offered here: the helpers' own table knows, the pass that
+// refuses the call does not.
+Error with_helper_reason(Error error, const ProgramSpec& program) {
+  for (const Insn& insn : program.insns) {
+    if (!is_helper_call(insn)) continue;
+    const auto id = static_cast<std::uint32_t>(insn.imm);
+    const std::string_view reason = helper_refusal(id);
+    if (reason.empty()) continue;
+    const std::string_view name = uapi_helper_name(insn.imm);
+    if (!error.message.contains(fmt::format("unknown func {}#{}", name, id))) continue;
+    error.remedy = fmt::format("{}: {}", name, reason);
+    break;
+  }
+  return error;
 }
 
 }  // namespace
@@ -126,10 +145,12 @@ Result<std::unique_ptr<Program>> ObjectLoader::make_program(const ProgramSpec& s
     map_specs.push_back(maps_by_position_[position]->spec());
   }
   const Environment environment = Engine::environment(engine_.options_.strictness);
-  LMN_TRY(StructuredProgram structured, check_structure(environment, program->spec, map_specs));
+  auto checked = check_structure(environment, program->spec, map_specs);
+  if (!checked) return make_error(with_helper_reason(std::move(checked.error()), program->spec));
+  StructuredProgram structured = std::move(*checked);
   InterpreterOptions options;
   LMN_TRY(program->compiled, make_interpreted(std::move(structured), environment, program->maps,
-                                              HelperTable{helper_function}, options));
+                                              HelperTable{helper_function, kfunc_function}, options));
   program->id = engine_.next_program_id_++;
   program->entry.id = program->id;
   program->entry.type = program->spec.type;

@@ -79,8 +79,17 @@ TEST_P(HelperPrograms, LeaveTheSameResults) {
   }
 }
 
+TEST(HelperRefusal, SaysWhichHelperAndWhy) {
+  const std::string path = std::string(LMN_BINARY_DIR) + "/bpf/helpers_in_c.bpf.o";
+  const auto runner = open_runner(RunnerKind::kInterpreter, path, "refused");
+  ASSERT_FALSE(runner.has_value());
+  const std::string text = runner.error().to_string();
+  EXPECT_TRUE(text.contains("bpf_get_current_task#35")) << text;
+  EXPECT_TRUE(text.contains("a user-space engine does not have")) << text;
+}
+
 INSTANTIATE_TEST_SUITE_P(Programs, HelperPrograms,
-                         testing::Values("loops", "walks", "texts", "mtu"),
+                         testing::Values("loops", "walks", "texts", "mtu", "rings", "queues"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

@@ -212,4 +212,77 @@ int mtu(struct xdp_md* ctx) {
   return XDP_PASS;
 }
 
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, 4096);
+} ring SEC(".maps");
+
+// Nobody reads the ring: it fills up, and stays full.
+SEC("xdp")
+int rings(struct xdp_md* ctx) {
+  __u8 arguments[ARGUMENT_BYTES];
+  struct result* result = result_of_packet(ctx, arguments);
+  if (!result) return XDP_ABORTED;
+  __u32 flags = arguments[0] % 5;
+  result->number[0] = bpf_ringbuf_output(&ring, arguments, arguments[1] & 31, flags);
+  __u64* record = bpf_ringbuf_reserve(&ring, 24, arguments[2] % 8 == 0);
+  result->number[1] = record != 0;
+  if (record) {
+    record[0] = arguments[3];
+    if (arguments[3] & 1)
+      bpf_ringbuf_submit(record, arguments[4] & 3);
+    else
+      bpf_ringbuf_discard(record, arguments[4] & 3);
+  }
+  for (__u32 what = 0; what < 5; what++) result->number[2 + what] = bpf_ringbuf_query(&ring, what);
+  return XDP_PASS;
+}
+
+struct {
+  __uint(type, BPF_MAP_TYPE_QUEUE);
+  __uint(max_entries, 8);
+  __type(value, __u32);
+} queue SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_STACK);
+  __uint(max_entries, 8);
+  __type(value, __u32);
+} stack SEC(".maps");
+
+// One step of `map` by the two bytes at `step`; what came out of it is in `value`.
+static __always_inline long step_of(void* map, const __u8* step, __u32* value) {
+  *value = step[1];
+  switch (step[0] % 4) {
+    case 0:
+      return bpf_map_pop_elem(map, value);
+    case 1:
+      return bpf_map_peek_elem(map, value);
+    default:
+      return bpf_map_push_elem(map, value, step[0] >> 6);
+  }
+}
+
+SEC("xdp")
+int queues(struct xdp_md* ctx) {
+  __u8 arguments[ARGUMENT_BYTES];
+  struct result* result = result_of_packet(ctx, arguments);
+  if (!result) return XDP_ABORTED;
+  for (__u32 i = 0; i < 4; i++) {
+    __u32 value;
+    result->number[i * 4] = step_of(&queue, arguments + i * 2, &value);
+    result->number[i * 4 + 1] = value;
+    result->number[i * 4 + 2] = step_of(&stack, arguments + 8 + i * 2, &value);
+    result->number[i * 4 + 3] = value;
+  }
+  return XDP_PASS;
+}
+
+// Calls what LMN does not have.
+SEC("xdp")
+int refused(struct xdp_md* ctx) {
+  __u64 task = bpf_get_current_task();
+  return task ? XDP_PASS : XDP_DROP;
+}
+
 char LICENSE[] SEC("license") = "GPL";
