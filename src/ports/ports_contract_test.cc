@@ -163,7 +163,10 @@ TEST_P(PortsContract, SendsEveryLengthIntactAndInOrder) {
       byte_count += length;
       ASSERT_EQ(tx.check(static_cast<std::uint32_t>(length)), 0);
       tx.enqueue(make_frame(pool, sent.back(), rig.port().rx_queue().info()));
-      if (sent.size() % 64 == 0) tx.flush();
+      if (sent.size() % limits::kBatchSize == 0) {
+        tx.flush();
+        rig.collect_some();
+      }
     }
     tx.flush();
     EXPECT_EQ(tx.pending(), 0u);

@@ -81,6 +81,12 @@ std::vector<std::string> PacketPort::notices() const {
                     "frames sent to the netdev's address",
                     name));
   }
+  if (!rx_.has_full_buffer()) {
+    out.push_back(
+        fmt::format("port '{}': the kernel grants only a small socket buffer without root: "
+                    "bursts of segments to be cut (TSO) are lost in part (rx_truncated)",
+                    name));
+  }
   return out;
 }
 

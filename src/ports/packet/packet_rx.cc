@@ -59,6 +59,7 @@ Result<void> PacketRx::open() {
   ::setsockopt(fd_.get(), SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof one);
   const int size = kReceiveBufferBytes;
   if (::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) != 0) {
+    has_full_buffer_ = false;
     ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
   }
   LMN_CHECK_OK(map_ring());

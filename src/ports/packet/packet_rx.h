@@ -52,6 +52,10 @@ class PacketRx final : public RxQueue {
   std::string input_error() const override;
 
   NetdevState state() const noexcept { return state_; }
+  // False when the kernel granted only its default buffer for super-frames beside the ring (it
+  // needs CAP_NET_ADMIN in the first user namespace): a burst of them is then cut off, and counted
+  // as rx_truncated.
+  bool has_full_buffer() const noexcept { return has_full_buffer_; }
   // Adds what the kernel dropped since the last call to the counters.
   void read_statistics() noexcept;
 
@@ -90,6 +94,7 @@ class PacketRx final : public RxQueue {
   std::vector<std::uint8_t> super_buffer_;
   std::uint32_t idle_count_ = 0;
   NetdevState state_ = NetdevState::kUp;
+  bool has_full_buffer_ = true;
 };
 
 }  // namespace lmn

@@ -146,15 +146,16 @@ class VethRig final : public PortRig {
 class NetdevRig : public PortRig {
  public:
   bool inject(ByteSpan frame) override { return raw_->send(frame); }
-  std::vector<Bytes> finish_and_collect(std::size_t count) override {
-    std::vector<Bytes> out;
-    if (!port().finish()) return out;
-    while (out.size() < count) {
-      Bytes frame = raw_->receive(kTestEtherType, kWaitMs);
-      if (frame.empty()) break;
-      out.push_back(std::move(frame));
+  // Without root the socket's buffer holds some hundred frames only.
+  void collect_some() override {
+    while (take(0)) {
     }
-    return out;
+  }
+  std::vector<Bytes> finish_and_collect(std::size_t count) override {
+    if (!port().finish()) return {};
+    while (collected_.size() < count && take(kWaitMs)) {
+    }
+    return std::move(collected_);
   }
   void end_input() override { shell(fmt::format("ip link del {}", port().info().name)); }
   bool set_up(bool up) override {
@@ -172,7 +173,14 @@ class NetdevRig : public PortRig {
   }
 
  private:
+  bool take(int timeout_ms) {
+    Bytes frame = raw_->receive(kTestEtherType, timeout_ms);
+    if (frame.empty()) return false;
+    collected_.push_back(std::move(frame));
+    return true;
+  }
   std::optional<RawSocket> raw_;
+  std::vector<Bytes> collected_;
 };
 
 class PacketRig final : public NetdevRig {

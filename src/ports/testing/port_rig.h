@@ -27,6 +27,8 @@ class PortRig {
 
   // Puts a frame on the port's receive side. False when the world would not take it.
   virtual bool inject(ByteSpan frame) = 0;
+  // Takes what has come out so far, where the world's own queue is short.
+  virtual void collect_some() {}
   // Ends the port's output and gives what came out of its transmit side; waits for `count` frames.
   virtual std::vector<Bytes> finish_and_collect(std::size_t count) = 0;
   // No more frames will come: closes the input, or takes the netdev away.
