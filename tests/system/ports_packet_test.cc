@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Goal: a packet port shows what the wire shows, whatever the kernel keeps beside a packet: VLAN
-// tags are put back in, partial checksums completed, super-frames cut, own transmissions ignored,
-// losses counted; and TCP passes two of them intact. These are the measurements behind
-// docs/decisions/0003-who-sees-what-on-a-netdev.md.
+// Goal: a packet port shows what the wire shows, whatever the kernel keeps beside a packet, counts
+// its losses, and TCP passes two of them intact: docs/decisions/0003-who-sees-what-on-a-netdev.md.
 // Method: veth pairs in network namespaces; packets whose right bytes are known from the builder;
 // the kernel's own cutting (before a TAP, which can take no super-frame) as oracle for ours.
 #include <arpa/inet.h>
