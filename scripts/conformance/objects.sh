@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # conformance objects DIR: the objects of the kernel's BPF selftests, each compared with its row in
 # tests/objects/selftests.tsv: programs with instruction counts, maps, number of BTF types. DIR has
-# obj/*.bpf.o, compiled by clang 19, and the kernel's tools/testing/selftests/bpf/progs/*.c. A row is
-# keyed by the hash of its source, since the sources move; objects without a row are counted.
+# obj/*.bpf.o, compiled by clang 19, and tools/testing/selftests/bpf/progs/*.c of the kernel. A row
+# is keyed by the hash of its source, since the sources move; objects without a row are counted.
 # Exit status 0: all that have a row are equal, and there are at least 700.
 # The rows were equal to libbpf 1.5 when they were written (Linux 6.12.117).
 set -euo pipefail

@@ -18,6 +18,7 @@
 #include "abi/limits.h"
 #include "base/assert.h"
 #include "insn/codec.h"
+#include "object/core_patch.h"
 #include "object/object_draft.h"
 #include "object/section_types.h"
 
@@ -59,6 +60,9 @@ class ProgramLinker {
   Result<void> apply_call(std::size_t at, std::uint32_t target);
   Result<void> apply_kconfig(std::size_t at, const Reference& reference);
   Result<void> check_unreferenced(std::size_t at, const Function& function, std::uint32_t slot);
+  Result<void> spoil(std::size_t at, const Error& error);
+  Result<void> spoil(std::size_t at, const Function& function, std::uint32_t slot,
+                     std::string message);
   std::span<const Reference> references_of(const Function& function) const;
   std::uint32_t use_map(std::uint32_t map);
   void describe(const Function& function, std::uint32_t base);
@@ -86,7 +90,10 @@ Result<void> ProgramLinker::link(std::uint32_t entry,
   if (exception_callback && placed_[*exception_callback] == kNotPlaced) {
     LMN_CHECK_OK(append(*exception_callback));
   }
+  if (exception_callback) out.exception_callback = InsnIndex{placed_[*exception_callback]};
+  if (exception_callback) out.exception_callback = InsnIndex{placed_[*exception_callback]};
   auto insns = decode_program(store_slots(slots_));
+  if (!insns && out.defect) return {};  // the first reason is the better one
   if (!insns) {
     Error error = std::move(insns).error();
     error.location = fmt::format("program '{}'", out.name);
@@ -162,18 +169,18 @@ Result<void> ProgramLinker::check_unreferenced(std::size_t at, const Function& f
                             ? std::nullopt
                             : draft_.function_at(function.code, static_cast<std::uint64_t>(start));
     if (!target || draft_.functions[*target].first != start) {
-      return refuse(function, slot,
-                    fmt::format("call to slot {}, where no function starts", start));
+      return spoil(at, function, slot,
+                   fmt::format("call to slot {}, where no function starts", start));
     }
     return apply_call(at, *target);
   }
   if (insn.is_call() && insn.src == BPF_PSEUDO_KFUNC_CALL) {
-    return refuse(function, slot,
-                  fmt::format("call of kernel function number {} without a relocation", insn.imm));
+    return spoil(at, function, slot,
+                 fmt::format("call of kernel function number {} without a relocation", insn.imm));
   }
   if (insn.is_lddw() && insn.src != 0) {
-    return refuse(
-        function, slot,
+    return spoil(
+        at, function, slot,
         fmt::format("64-bit load of kind {} (number {}) without a relocation", insn.src, insn.imm));
   }
   return {};
@@ -224,9 +231,27 @@ Result<void> ProgramLinker::apply(std::size_t at, const Reference& reference) {
       slots_[at + 1].imm = 0;
       return apply_call(at, reference.target);
     case ReferenceKind::kBroken:
-      return make_error(draft_.errors[reference.target]);
+      return spoil(at, draft_.errors[reference.target]);
   }
   return {};
+}
+
+// Notes the defect and goes on, so that the rest can be looked at; the instruction becomes a call
+// of no helper, which nobody runs even if he overlooks the defect.
+Result<void> ProgramLinker::spoil(std::size_t at, const Error& error) {
+  const std::size_t count = slots_[at].is_lddw() && at + 1 < slots_.size() ? 2 : 1;
+  for (std::size_t i = at; i < at + count; ++i) {
+    slots_[i] = {};
+    slots_[i].code = BPF_JMP | BPF_CALL;
+    slots_[i].imm = kCorePoison;
+  }
+  if (!out_->defect) out_->defect = error;
+  return {};
+}
+
+Result<void> ProgramLinker::spoil(std::size_t at, const Function& function, std::uint32_t slot,
+                                  std::string message) {
+  return spoil(at, refuse(function, slot, std::move(message)).error());
 }
 
 Result<void> ProgramLinker::apply_call(std::size_t at, std::uint32_t target) {

@@ -66,14 +66,16 @@ struct ProgramSpec {
   std::string license;
   std::vector<Insn> insns;
   std::vector<FunctionInfo> functions;  // sorted by insn; the first is the entry at 0
+  // The function that gets what bpf_throw throws, if the program names one.
+  std::optional<InsnIndex> exception_callback;
   std::vector<LineInfo> lines;          // sorted by insn
   std::vector<std::uint32_t> maps;      // what map references index: positions in ObjectSpec::maps
   std::vector<KfuncRef> kfuncs;
   std::vector<ExternRef> externs;
   bool is_autoload = true;  // false for SEC("?..."): only loaded when asked for by name
   // Why this program cannot be loaded although its object can be read (an instruction that does not
-  // decode, a reference to nothing); insns may then be empty. The engine gives it as the answer
-  // to a load.
+  // decode, a reference to nothing). insns are then for looking at, or empty. The engine gives it
+  // as the answer to a load.
   std::optional<Error> defect;
 
   // The record that covers `insn`, or null when the object carries no line info for it.

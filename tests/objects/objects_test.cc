@@ -148,6 +148,8 @@ TEST(ObjectsTest, RareThings) {
   const ProgramSpec* thrower = object->find_program("thrower");
   ASSERT_FALSE(thrower->defect) << thrower->defect->to_string();
   EXPECT_THAT(function_names(*thrower), ElementsAre("thrower", "helper", "on_exception"));
+  ASSERT_TRUE(thrower->exception_callback);
+  EXPECT_EQ(*thrower->exception_callback, thrower->functions[2].insn);
   const MapSpec* table = object->find_map("linked_table");
   ASSERT_NE(table, nullptr);
   EXPECT_EQ(table->type, BPF_MAP_TYPE_STRUCT_OPS);
