@@ -24,7 +24,7 @@ enum class Rule : std::uint8_t {
 };
 
 // The stage that checks a rule.
-enum class RuleGroup : std::uint8_t { kStructure };
+enum class RuleGroup : std::uint8_t { kStructure, kPaths };
 
 struct RuleInfo {
   std::string_view id;

@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Helper calls: every argument against the helper's row, and what the call leaves behind. Tested by
+// paths_test.cc.
+// Source: Linux 6.18, kernel/bpf/verifier.c (check_helper_call, check_func_arg, check_reg_type).
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "verifier/explorer.h"
+
+namespace lmn {
+namespace {
+
+struct AcceptedKind {
+  RegKind kind;
+  std::uint16_t flags = 0;
+};
+
+constexpr AcceptedKind kMemoryKinds[] = {{RegKind::kStack},
+                                         {RegKind::kPacket},
+                                         {RegKind::kPacketMeta},
+                                         {RegKind::kMapKey},
+                                         {RegKind::kMapValue},
+                                         {RegKind::kMemory},
+                                         {RegKind::kMemory, kRingbufMemory}};
+constexpr AcceptedKind kKeyKinds[] = {{RegKind::kStack},      {RegKind::kPacket},
+                                      {RegKind::kPacketMeta}, {RegKind::kMapKey},
+                                      {RegKind::kMapValue},   {RegKind::kMemory}};
+constexpr AcceptedKind kNumberKinds[] = {{RegKind::kNumber}};
+constexpr AcceptedKind kContextKinds[] = {{RegKind::kContext}};
+constexpr AcceptedKind kMapKinds[] = {{RegKind::kMap}};
+constexpr AcceptedKind kValueKinds[] = {{RegKind::kMapValue}};
+constexpr AcceptedKind kRingbufKinds[] = {{RegKind::kMemory, kRingbufMemory}};
+constexpr AcceptedKind kFunctionKinds[] = {{RegKind::kFunction}};
+constexpr AcceptedKind kStackKinds[] = {{RegKind::kStack}};
+constexpr AcceptedKind kSocketKinds[] = {{RegKind::kSocket}};
+constexpr AcceptedKind kSockCommonKinds[] = {
+    {RegKind::kSockCommon}, {RegKind::kSocket}, {RegKind::kTcpSock}, {RegKind::kXdpSock}};
+constexpr AcceptedKind kDynptrKinds[] = {{RegKind::kStack}, {RegKind::kDynptr}};
+constexpr AcceptedKind kBtfKinds[] = {{RegKind::kBtfObject}, {RegKind::kBtfObject, kTrusted}};
+
+std::span<const AcceptedKind> accepted_kinds(ArgKind kind) {
+  switch (kind) {
+    case ArgKind::kNone:
+    case ArgKind::kAnything:
+      return {};
+    case ArgKind::kConstMapPtr:
+      return kMapKinds;
+    case ArgKind::kPtrToMapKey:
+    case ArgKind::kPtrToMapValue:
+      return kKeyKinds;
+    case ArgKind::kPtrToMem:
+      return kMemoryKinds;
+    case ArgKind::kConstSize:
+    case ArgKind::kConstSizeOrZero:
+    case ArgKind::kConstAllocSizeOrZero:
+      return kNumberKinds;
+    case ArgKind::kPtrToCtx:
+      return kContextKinds;
+    case ArgKind::kPtrToSpinLock:
+    case ArgKind::kPtrToTimer:
+    case ArgKind::kPtrToConstStr:
+    case ArgKind::kKptrXchgDest:
+      return kValueKinds;
+    case ArgKind::kPtrToRingbufMem:
+      return kRingbufKinds;
+    case ArgKind::kPtrToFunc:
+      return kFunctionKinds;
+    case ArgKind::kPtrToStack:
+      return kStackKinds;
+    case ArgKind::kPtrToDynptr:
+      return kDynptrKinds;
+    case ArgKind::kPtrToSocket:
+      return kSocketKinds;
+    case ArgKind::kPtrToSockCommon:
+      return kSockCommonKinds;
+    case ArgKind::kPtrToBtfId:
+    case ArgKind::kPtrToPercpuBtfId:
+      return kBtfKinds;
+  }
+  return {};
+}
+
+std::uint8_t register_of(std::size_t argument) { return static_cast<std::uint8_t>(argument + 1); }
+
+// Helpers whose result is a length bounded by the size argument, or an error.
+bool returns_length(std::uint32_t helper) {
+  return helper == BPF_FUNC_probe_read_kernel_str || helper == BPF_FUNC_probe_read_user_str ||
+         helper == BPF_FUNC_get_task_stack;
+}
+
+}  // namespace
+
+bool Explorer::check_helper_call(const Insn& insn) {
+  const HelperProto* proto = env_.find_helper(static_cast<std::uint32_t>(insn.imm));
+  if (proto == nullptr) {
+    return reject(Rule::kCallArgument,
+                  fmt::format("program of this type cannot use helper #{}", insn.imm), {}, EINVAL);
+  }
+  if (!check_in_section(*proto)) return false;
+  CallFacts facts;
+  facts.proto = proto;
+  for (std::size_t i = 0; i < proto->args.size(); ++i) {
+    if (proto->args[i].kind == ArgKind::kNone) continue;
+    if (!check_argument(*proto, i, facts)) return false;
+  }
+  if (facts.map != nullptr && !check_map_for_helper(*proto, facts)) return false;
+  if (facts.raw_register >= 0) {
+    // The helper writes all of it, with numbers nobody knows.
+    MemoryAccess access;
+    access.pointer = static_cast<std::uint8_t>(facts.raw_register);
+    access.size = 1;
+    access.is_write = true;
+    for (std::uint32_t i = 0; i < facts.raw_size; ++i) {
+      access.offset = i;
+      if (!check_access(access)) return false;
+    }
+  }
+  if (facts.release_register >= 0 && !release_argument(*proto, facts)) return false;
+  if (!check_special_helper(*proto, facts, insn)) return false;
+  clear_caller_saved(state_->frame());
+  if (!set_result(*proto, facts)) return false;
+  if ((proto->flags & kHelperChangesPacket) != 0) forget_packet_pointers();
+  return true;
+}
+
+bool Explorer::check_argument(const HelperProto& proto, std::size_t argument, CallFacts& facts) {
+  const HelperArg& wanted = proto.args[argument];
+  const std::uint8_t index = register_of(argument);
+  if (!check_readable(index)) return false;
+  const RegState& given = reg(index);
+  if (wanted.kind == ArgKind::kAnything) {
+    if (!is_leak(given)) return true;
+    return reject(Rule::kPointerLeak, fmt::format("R{} leaks addr into helper function", index));
+  }
+  if (given.is_packet() && (proto.flags & kHelperPktAccess) == 0) {
+    return reject(Rule::kCallArgument, "helper access to the packet is not allowed");
+  }
+  const bool is_null = given.is_zero() && (wanted.flags & kArgMaybeNull) != 0;
+  if (!is_null) {
+    if (!check_argument_kind(wanted, index)) return false;
+    if (!check_argument_offset(wanted, index)) return false;
+  }
+  if ((wanted.flags & kArgRelease) != 0 && wanted.kind != ArgKind::kPtrToDynptr) {
+    if (given.reference == 0 && !given.is_zero()) {
+      return reject(Rule::kReference,
+                    fmt::format("R{} must be referenced when passed to release function", index));
+    }
+    facts.release_register = index;
+  }
+  if (given.reference != 0 && wanted.kind != ArgKind::kKptrXchgDest) {
+    if (facts.reference != 0) {
+      return reject(Rule::kReference,
+                    fmt::format("more than one arg with ref_obj_id R{} {} {}", index,
+                                given.reference, facts.reference),
+                    {}, EACCES);
+    }
+    facts.reference = given.reference;
+  }
+  return check_argument_value(proto, argument, facts);
+}
+
+bool Explorer::check_argument_kind(const HelperArg& wanted, std::uint8_t index) {
+  const RegState& given = reg(index);
+  std::uint16_t flags = given.flags;
+  if ((wanted.flags & kArgMaybeNull) != 0) flags &= static_cast<std::uint16_t>(~kMayBeNull);
+  if ((wanted.flags & (kArgWrite | kArgUninit)) == 0) {
+    flags &= static_cast<std::uint16_t>(~kReadOnly);
+  }
+  const auto accepted = accepted_kinds(wanted.kind);
+  for (const AcceptedKind& kind : accepted) {
+    if (given.kind == kind.kind && flags == kind.flags) return true;
+  }
+  std::string words = fmt::format("R{} type={} expected=", index, kind_words(given));
+  for (std::size_t i = 0; i < accepted.size(); ++i) {
+    words += (i == 0 ? "" : ", ") + kind_words(accepted[i].kind, accepted[i].flags);
+  }
+  return reject(given.has(kMayBeNull) ? Rule::kNullCheck : Rule::kCallArgument, std::move(words));
+}
+
+bool Explorer::check_argument_offset(const HelperArg& wanted, std::uint8_t index) {
+  const RegState& given = reg(index);
+  if ((wanted.flags & kArgRelease) != 0 && wanted.kind != ArgKind::kPtrToDynptr &&
+      given.offset != 0) {
+    return reject(Rule::kReference,
+                  fmt::format("R{} must have zero offset when passed to release func or trusted "
+                              "arg to kfunc",
+                              index),
+                  {}, EINVAL);
+  }
+  switch (given.kind) {
+    case RegKind::kNumber:
+    case RegKind::kStack:
+    case RegKind::kPacket:
+    case RegKind::kPacketMeta:
+    case RegKind::kMapKey:
+    case RegKind::kMapValue:
+      return true;
+    case RegKind::kMemory:
+      if (wanted.kind != ArgKind::kPtrToRingbufMem) return true;
+      return check_fixed_offset(index);
+    default:
+      return check_fixed_offset(index);
+  }
+}
+
+bool Explorer::check_argument_value(const HelperProto& proto, std::size_t argument,
+                                    CallFacts& facts) {
+  const HelperArg& wanted = proto.args[argument];
+  const std::uint8_t index = register_of(argument);
+  const RegState& given = reg(index);
+  const bool writes = (wanted.flags & (kArgWrite | kArgUninit)) != 0;
+  switch (wanted.kind) {
+    case ArgKind::kConstMapPtr:
+      if (facts.map != nullptr && (facts.map != given.map || facts.map_uid != given.map_uid)) {
+        return reject(Rule::kCallArgument,
+                      fmt::format("timer pointer in R1 map_uid={} doesn't match map pointer in R2 "
+                                  "map_uid={}",
+                                  facts.map_uid, given.map_uid),
+                      {}, EINVAL);
+      }
+      facts.map = given.map;
+      facts.map_uid = given.map_uid;
+      return true;
+    case ArgKind::kPtrToMapKey:
+      if (facts.map == nullptr) {
+        return reject(Rule::kCallArgument, "invalid map_ptr to access map->key");
+      }
+      if (!check_helper_memory(index, facts.map->key_size, false, false, nullptr)) return false;
+      facts.constant_key = constant_key_of(index, *facts.map);
+      return true;
+    case ArgKind::kPtrToMapValue:
+      if (given.is_zero() && (wanted.flags & kArgMaybeNull) != 0) return true;
+      if (facts.map == nullptr) {
+        return reject(Rule::kCallArgument, "invalid map_ptr to access map->value");
+      }
+      facts.is_raw = (wanted.flags & kArgUninit) != 0;
+      return check_helper_memory(index, facts.map->value_size, writes, false, &facts);
+    case ArgKind::kPtrToMem:
+      facts.is_raw = (wanted.flags & kArgUninit) != 0;
+      if ((wanted.flags & kArgFixedSize) == 0) return true;
+      return check_helper_memory(index, wanted.fixed_size, writes, false, &facts);
+    case ArgKind::kConstSize:
+    case ArgKind::kConstSizeOrZero: {
+      const HelperArg& memory = proto.args[argument - 1];
+      const bool is_write = (memory.flags & (kArgWrite | kArgUninit)) != 0;
+      return check_size_argument(index, is_write, wanted.kind == ArgKind::kConstSizeOrZero, facts);
+    }
+    case ArgKind::kConstAllocSizeOrZero:
+      if (!given.var.is_constant()) {
+        return reject(Rule::kCallArgument, fmt::format("R{} is not a known constant'", index));
+      }
+      facts.alloc_size = given.var.constant_value();
+      return mark_precise(index);
+    case ArgKind::kPtrToFunc:
+      facts.callback = given.target;
+      return true;
+    case ArgKind::kPtrToConstStr:
+      return check_constant_string(index);
+    case ArgKind::kPtrToSpinLock:
+      return check_spin_lock(index, proto.id == BPF_FUNC_spin_lock);
+    case ArgKind::kPtrToTimer:
+      facts.map = given.map;
+      facts.map_uid = given.map_uid;
+      return check_timer(index, facts);
+    case ArgKind::kPtrToDynptr:
+    case ArgKind::kKptrXchgDest:
+    case ArgKind::kPtrToPercpuBtfId:
+      return reject(Rule::kNotSupported,
+                    fmt::format("helper {}: arguments of this kind are not supported", proto.name));
+    case ArgKind::kNone:
+    case ArgKind::kAnything:
+    case ArgKind::kPtrToCtx:
+    case ArgKind::kPtrToRingbufMem:
+    case ArgKind::kPtrToStack:
+    case ArgKind::kPtrToSocket:
+    case ArgKind::kPtrToSockCommon:
+    case ArgKind::kPtrToBtfId:
+      return true;
+  }
+  return true;
+}
+
+bool Explorer::check_map_for_helper(const HelperProto& proto, const CallFacts& facts) {
+  InsnFacts& known = facts_.insns[at_];
+  if (known.map != nullptr && known.map != facts.map) known.has_several_maps = true;
+  known.map = facts.map;
+  if (!helper_takes_map(proto.id, facts.map->type)) {
+    return reject(Rule::kCallArgument,
+                  fmt::format("cannot pass map_type {} into func {}#{}", facts.map->type,
+                              proto.name, proto.id),
+                  {}, EINVAL);
+  }
+  if ((facts.map->map_flags & BPF_F_RDONLY_PROG) != 0 && helper_writes_map(proto.id)) {
+    return reject(Rule::kMapAccess, "write into map forbidden");
+  }
+  return true;
+}
+
+// The key of an array, where the stack shows it: an entry that is known to exist is not null.
+std::optional<std::uint64_t> Explorer::constant_key_of(std::uint8_t index, const MapSpec& map) {
+  const bool is_array = map.type == BPF_MAP_TYPE_ARRAY || map.type == BPF_MAP_TYPE_PERCPU_ARRAY;
+  const RegState& key = reg(index);
+  if (!is_array || map.key_size != 4 || key.kind != RegKind::kStack || !key.var.is_constant()) {
+    return std::nullopt;
+  }
+  const std::int64_t offset = key.offset + static_cast<std::int64_t>(key.var.constant_value());
+  const auto distance = static_cast<std::uint64_t>(-offset - 1);
+  const std::uint64_t slot_index = distance / kSlotSize;
+  const std::uint64_t first = distance % kSlotSize;
+  const StackSlot& slot = state_->frames[key.target].stack[slot_index];
+  std::uint32_t zeros = 0;
+  for (std::uint64_t i = first + 1; i-- > 0 && slot.bytes[i] == SlotByte::kZero;) ++zeros;
+  if (zeros >= 4) return 0;
+  if (first != kSlotSize - 1 || !slot.is_number_spill() || slot.spill_size() < 4) {
+    return std::nullopt;
+  }
+  if (!slot.spilled.var.is_low_constant()) return std::nullopt;
+  const std::uint64_t value = slot.spilled.var.bits.value & 0xffffffffu;
+  if (!mark_slot_precise(key.target, static_cast<std::uint32_t>(slot_index))) return std::nullopt;
+  return value;
+}
+
+bool Explorer::release_argument(const HelperProto& proto, const CallFacts& facts) {
+  if (facts.reference != 0) return release(facts.reference);
+  if (reg(static_cast<std::uint8_t>(facts.release_register)).is_zero()) return true;
+  return reject(Rule::kReference, fmt::format("func {}#{} reference has not been acquired before",
+                                              proto.name, proto.id));
+}
+
+bool Explorer::check_special_helper(const HelperProto& proto, CallFacts& facts, const Insn&) {
+  switch (proto.id) {
+    case BPF_FUNC_tail_call:
+      return check_nothing_held("tail_call", false);
+    case BPF_FUNC_snprintf:
+      return check_format(facts);
+    case BPF_FUNC_for_each_map_elem:
+      if (!is_walkable(facts.map->type)) {
+        return reject(Rule::kCallback, "callback function not allowed for map", {}, 524);
+      }
+      return push_callback(proto, facts);
+    case BPF_FUNC_loop:
+    case BPF_FUNC_timer_set_callback:
+    case BPF_FUNC_user_ringbuf_drain:
+    case BPF_FUNC_find_vma:
+      return push_callback(proto, facts);
+    default:
+      return true;
+  }
+}
+
+void Explorer::clear_caller_saved(FrameState& frame) {
+  for (std::size_t r = 0; r <= 5; ++r) frame.regs[r] = {};
+}
+
+bool Explorer::set_result(const HelperProto& proto, const CallFacts& facts) {
+  RegState& result = reg(0);
+  const bool may_be_null = (proto.ret_flags & kArgMaybeNull) != 0;
+  const std::uint16_t null = may_be_null ? std::uint16_t{kMayBeNull} : std::uint16_t{0};
+  switch (proto.ret) {
+    case RetKind::kInteger:
+      result = RegState::unknown();
+      if (returns_length(proto.id)) {
+        result.var.whole =
+            Interval<64>::of_signed(-4095, static_cast<std::int64_t>(facts.size_max));
+        result.var.sync();
+      }
+      break;
+    case RetKind::kVoid:
+      return true;
+    case RetKind::kPtrToMapValue:
+      set_map_value_result(proto, facts, result);
+      break;
+    case RetKind::kPtrToMem: {
+      const bool is_ringbuf = proto.id == BPF_FUNC_ringbuf_reserve;
+      const int flags = null | (is_ringbuf ? kRingbufMemory : 0);
+      result = RegState::pointer(RegKind::kMemory, static_cast<std::uint16_t>(flags));
+      result.size = static_cast<std::uint32_t>(facts.alloc_size);
+      break;
+    }
+    case RetKind::kPtrToSocket:
+      result = RegState::pointer(RegKind::kSocket, null);
+      break;
+    case RetKind::kPtrToSockCommon:
+      result = RegState::pointer(RegKind::kSockCommon, null);
+      break;
+    case RetKind::kPtrToTcpSock:
+      result = RegState::pointer(RegKind::kTcpSock, null);
+      break;
+    case RetKind::kPtrToDynptrMem:
+    case RetKind::kPtrToBtfId:
+    case RetKind::kPtrToPercpuObject:
+      return reject(Rule::kNotSupported,
+                    fmt::format("helper {}: what it returns is not supported", proto.name));
+  }
+  if (result.has(kMayBeNull)) result.id = new_id();
+  const bool is_socket_lookup =
+      facts.map != nullptr && proto.id == BPF_FUNC_map_lookup_elem &&
+      (facts.map->type == BPF_MAP_TYPE_SOCKMAP || facts.map->type == BPF_MAP_TYPE_SOCKHASH);
+  const bool is_object = proto.ret != RetKind::kInteger && proto.ret != RetKind::kPtrToMapValue;
+  if (is_socket_lookup || (is_object && (proto.ret_flags & kArgAcquire) != 0)) {
+    const std::uint32_t id = new_id();
+    result.id = result.reference = acquire(id);
+  }
+  return true;
+}
+
+void Explorer::set_map_value_result(const HelperProto& proto, const CallFacts& facts,
+                                    RegState& result) {
+  const bool may_be_null = (proto.ret_flags & kArgMaybeNull) != 0;
+  std::uint16_t flags = may_be_null ? std::uint16_t{kMayBeNull} : std::uint16_t{0};
+  const bool exists = proto.id == BPF_FUNC_map_lookup_elem && facts.constant_key &&
+                      *facts.constant_key < facts.map->max_entries;
+  if (exists) flags = 0;
+  result = RegState::pointer(RegKind::kMapValue, flags);
+  result.map = facts.map;
+  result.map_uid = facts.map_uid;
+  if (flags == 0 && fields_of(*facts.map).find(MapFieldKind::kSpinLock) != nullptr) {
+    result.id = new_id();
+  }
+}
+
+}  // namespace lmn

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Explorer: walks all paths of one program. Internal to the verifier; the public function is verify
+// (verifier.h).
+//
+// One object for one verification: the current path (state()), branches not walked yet, states kept
+// for comparison. Each file next to this one judges one area and is a set of its methods:
+//
+//   explorer.cc    the walk: one instruction after the other, branches, ends of paths
+//   alu.cc         arithmetic on numbers and pointers
+//   jump.cc        comparisons: what both branches learn
+//   memory.cc      loads, stores and atomics by kind of pointer
+//   stack.cc       the program's own stack
+//   call.cc        helper calls by their row
+//   call_memory.cc memory that helpers are given
+//   subprogram.cc  calls of the program's functions, global functions, callbacks, exit
+//   reference.cc   what is acquired and must be released; sections that must be left
+//   prune.cc       which states to keep, and when one includes another
+//   precision.cc   which numbers a decision depended on
+//   liveness.cc    which registers can still be read
+//
+// A method that judges returns false when the program is refused; the reason is then in report().
+// Invariants: (1) after a refusal nothing more is walked; (2) processed() never exceeds the limit;
+// (3) every kept state's `branches` counts the paths from it that have not ended.
+// Threads: one. Tested by paths_test.cc and tests/conformance.
+// Source: Linux 6.18, kernel/bpf/verifier.c (do_check and what it calls).
+#pragma once
+
+#include <deque>
+#include <list>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "insn/insn_table.h"
+#include "verifier/domain/refine.h"
+#include "verifier/domain/scalar_ops.h"
+#include "verifier/function_signature.h"
+#include "verifier/helper_maps.h"
+#include "verifier/liveness.h"
+#include "verifier/map_fields.h"
+#include "verifier/state.h"
+#include "verifier/verifier.h"
+
+namespace lmn {
+
+// Offsets and sizes beyond this are refused, so that sums of them cannot overflow
+// (BPF_MAX_VAR_OFF).
+inline constexpr std::int64_t kOffsetMax = 1 << 29;
+inline constexpr std::uint64_t kPacketOffsetMax = 0xffff;  // MAX_PACKET_OFF
+
+// A load, store or atomic, or a helper's access on the program's behalf.
+struct MemoryAccess {
+  std::uint8_t pointer = 0;  // register
+  std::int64_t offset = 0;   // of the instruction
+  std::uint32_t size = 0;
+  bool is_write = false;
+  int value = -1;  // register read from or written to; -1: none
+  bool is_sign_extending = false;
+  bool is_exact_alignment_needed = false;  // atomics
+  const Insn* insn = nullptr;
+};
+
+// What the arguments of one call said.
+struct CallFacts {
+  const HelperProto* proto = nullptr;
+  const MapSpec* map = nullptr;
+  std::uint32_t map_uid = 0;
+  bool is_raw = false;    // the memory argument need not be initialised
+  int raw_register = -1;  // which turned out to be raw stack memory
+  std::uint32_t raw_size = 0;
+  std::uint64_t size_max = 0;  // of the last size argument
+  std::uint64_t alloc_size = 0;
+  std::uint32_t reference = 0;
+  int release_register = -1;
+  std::uint32_t callback = 0;
+  std::optional<std::uint64_t> constant_key;
+};
+
+// How the walk goes on after an instruction.
+enum class Flow : std::uint8_t { kNext, kJumped, kPathEnds, kRefused };
+
+enum class Inclusion : std::uint8_t { kLoose, kExact, kWithin };
+
+// Pairs of identities that stand for each other while two states are compared.
+class IdMap {
+ public:
+  bool same(std::uint32_t old_id, std::uint32_t id);
+  bool same_number(std::uint32_t old_id, std::uint32_t id);  // 0 of the old one matches all
+  void reset() { pairs_.clear(); }
+
+ private:
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> pairs_;
+  std::uint32_t invented_ = kIdAddsConstant >> 1;
+};
+
+class PrecisionWalk;
+
+class Explorer {
+ public:
+  Explorer(const Environment& env, const StructuredProgram& program, const VerifyOptions& options);
+
+  bool run();
+  const VerifierReport& report() const { return report_; }
+  VerifiedFacts take_facts() { return std::move(facts_); }
+
+ private:
+  friend class PrecisionWalk;
+
+  // --- explorer.cc
+  bool explore(PathState initial);
+  Flow step();
+  Flow execute(const Insn& insn);
+  Flow execute_lddw(const Insn& insn);
+  Flow execute_memory(const Insn& insn);
+  Flow execute_call(const Insn& insn);
+  void end_path();
+  bool take_next_path();
+  PathState* push_branch(std::uint32_t to);
+  void push_history(HistoryEntry what);
+  void note_stack_access(std::uint32_t frame, std::uint32_t slot);
+  bool find_points();
+  bool reject(Rule rule, std::string kernel, std::string words = {}, int errno_value = 0);
+  Flow flow(bool ok) { return ok ? Flow::kNext : Flow::kRefused; }
+  std::size_t bytes_of(const PathState& state) const;
+
+  const Insn& insn_at(std::uint32_t at) const { return program_.spec().insns[at]; }
+  std::uint32_t subprogram_start(std::uint32_t index) const {
+    return program_.subprograms()[index].start.value;
+  }
+  bool is_trusted() const { return env_.strictness == Strictness::kTrusted; }
+  bool is_leak(const RegState& reg) const { return !is_trusted() && reg.is_pointer(); }
+  RegState& reg(std::uint8_t index) { return state_->regs()[index]; }
+  bool check_readable(std::uint8_t index);
+  std::uint32_t new_id() { return ++last_id_; }
+
+  // --- alu.cc
+  bool check_alu(const Insn& insn);
+  bool check_move(const Insn& insn);
+  bool check_byte_swap(const Insn& insn);
+  bool check_arithmetic(const Insn& insn, AluOp op, bool is_signed);
+  bool add_to_pointer(const Insn& insn, AluOp op, const RegState& pointer, const RegState& number);
+  bool check_pointer_kind(const Insn& insn, AluOp op, const RegState& pointer,
+                          const RegState& number);
+  bool check_offset_sane(const RegState& reg, RegKind kind, std::uint16_t flags);
+  void compute_numbers(const Insn& insn, AluOp op, bool is_signed, const RegState& source);
+  void give_id(RegState& reg);
+
+  // --- jump.cc
+  Flow check_branch(const Insn& insn);
+  Flow check_may_goto(const Insn& insn);
+  int known_branch(Condition condition, const RegState& a, const RegState& b, bool is_low) const;
+  bool walk_both(const Insn& insn, Condition condition, bool is_low, bool has_source,
+                 const RegState& constant);
+  void learn_numbers(PathState& state, const Insn& insn, Condition condition, bool is_low,
+                     bool has_source, const RegState& constant, const HistoryEntry* linked);
+  void learn_pointers(PathState& fall, PathState& taken, const Insn& insn, Condition condition,
+                      bool has_source, const RegState& constant);
+  bool learn_packet_range(PathState& fall, PathState& taken, const Insn& insn, Condition condition);
+  void learn_null(PathState& state, std::uint8_t index, bool is_null);
+  void collect_linked(std::uint32_t id, HistoryEntry& out);
+  void sync_linked(PathState& state, const RegState& known, const HistoryEntry& linked);
+
+  // --- memory.cc
+  bool check_access(const MemoryAccess& access);
+  bool check_alignment(const RegState& pointer, const MemoryAccess& access);
+  bool access_map_value(const MemoryAccess& access);
+  bool access_memory(const MemoryAccess& access);
+  bool access_context(const MemoryAccess& access);
+  bool access_packet(const MemoryAccess& access);
+  bool access_object(const MemoryAccess& access);
+  bool check_region(std::uint8_t index, std::int64_t offset, std::uint64_t size,
+                    std::uint64_t region, bool is_zero_allowed, Rule rule,
+                    std::string_view message);
+  bool check_map_rights(std::uint8_t index, std::int64_t offset, std::uint64_t size, bool is_write);
+  bool check_map_region(std::uint8_t index, std::int64_t offset, std::uint64_t size,
+                        bool is_zero_allowed, bool is_by_helper);
+  bool check_packet_region(std::uint8_t index, std::int64_t offset, std::uint64_t size,
+                           bool is_zero_allowed);
+  bool check_fixed_offset(std::uint8_t index);
+  std::optional<std::uint64_t> read_frozen(const MapSpec& map, std::uint64_t offset,
+                                           std::uint32_t size, bool is_sign_extending) const;
+  bool check_atomic(const Insn& insn);
+  void write_unknown(const MemoryAccess& access);
+
+  // --- stack.cc
+  bool check_stack_bounds(std::uint8_t index, std::int64_t offset, std::int64_t size, bool is_write,
+                          std::string_view what);
+  void grow_stack(std::uint32_t frame, std::int64_t lowest);
+  bool access_stack(const MemoryAccess& access);
+  bool read_stack_fixed(const MemoryAccess& access, FrameState& frame, std::int64_t offset);
+  bool read_stack_spill(const MemoryAccess& access, StackSlot& slot, std::int64_t offset,
+                        bool& is_fill);
+  bool read_stack_variable(const MemoryAccess& access);
+  bool write_stack_fixed(const MemoryAccess& access, FrameState& frame, std::int64_t offset);
+  bool write_stack_bytes(const MemoryAccess& access, StackSlot& slot, std::int64_t offset,
+                         bool is_zero);
+  bool write_stack_variable(const MemoryAccess& access, FrameState& frame);
+  void give_stack_bytes(const FrameState& frame, std::int64_t from, std::int64_t to, int value);
+  bool check_stack_range(std::uint8_t index, std::int64_t offset, std::uint64_t size,
+                         bool is_zero_allowed, bool is_write, CallFacts* raw);
+  bool destroy_special(FrameState& frame, std::uint32_t slot);
+
+  // --- call.cc
+  bool check_helper_call(const Insn& insn);
+  bool check_argument(const HelperProto& proto, std::size_t argument, CallFacts& facts);
+  bool check_argument_kind(const HelperArg& argument, std::uint8_t index);
+  bool check_argument_offset(const HelperArg& argument, std::uint8_t index);
+  bool check_argument_value(const HelperProto& proto, std::size_t argument, CallFacts& facts);
+  bool check_map_for_helper(const HelperProto& proto, const CallFacts& facts);
+  bool check_special_helper(const HelperProto& proto, CallFacts& facts, const Insn& insn);
+  bool release_argument(const HelperProto& proto, const CallFacts& facts);
+  void clear_caller_saved(FrameState& frame);
+  bool set_result(const HelperProto& proto, const CallFacts& facts);
+  void set_map_value_result(const HelperProto& proto, const CallFacts& facts, RegState& result);
+  bool check_in_section(const HelperProto& proto);
+  std::optional<std::uint64_t> constant_key_of(std::uint8_t index, const MapSpec& map);
+
+  // --- call_memory.cc
+  bool check_helper_memory(std::uint8_t index, std::uint64_t size, bool is_write,
+                           bool is_zero_allowed, CallFacts* facts);
+  bool check_size_argument(std::uint8_t index, bool is_write, bool is_zero_allowed,
+                           CallFacts& facts);
+  bool check_constant_string(std::uint8_t index);
+  bool check_format(const CallFacts& facts);
+  bool check_timer(std::uint8_t index, const CallFacts& facts);
+  bool check_spin_lock(std::uint8_t index, bool is_lock);
+
+  // --- reference.cc
+  std::uint32_t acquire(std::uint32_t id);
+  bool release(std::uint32_t id);
+  bool check_nothing_held(std::string_view where, bool ignore_locks);
+  void forget_packet_pointers();
+
+  // --- subprogram.cc
+  Flow check_function_call(const Insn& insn);
+  Flow call_static(std::uint32_t callee);
+  bool call_global(std::uint32_t callee);
+  bool check_global_argument(std::uint32_t callee, const FunctionArg& argument, std::uint8_t index);
+  bool check_memory_argument(std::uint8_t index, std::uint32_t size);
+  Flow check_exit();
+  Flow leave_frame();
+  bool push_callback(const HelperProto& proto, const CallFacts& facts);
+  void set_callback_arguments(const HelperProto& proto, const CallFacts& facts,
+                              const FrameState& caller, FrameState& callee);
+  PathState entry_state(std::uint32_t subprogram);
+  bool explore_global_functions();
+  bool check_stack_depth();
+  bool check_stack_depth_from(std::uint32_t root);
+  void widen(const KnownState& before, PathState& now);
+  const KnownState* find_earlier_entry(const PathState& state, std::uint32_t at) const;
+  FunctionSignature& signature_of(std::uint32_t subprogram);
+  bool is_global(std::uint32_t subprogram) const;
+  void find_packet_changers();
+
+  // --- prune.cc
+  enum class Visit : std::uint8_t { kNew, kIncluded, kRefused };
+  Visit visit_known_states();
+  void keep_state();
+  bool includes(const KnownState& old, const PathState& now, Inclusion how);
+  bool includes_frame(const PathState& old_state, const PathState& now, std::size_t frame,
+                      Inclusion how);
+  bool includes_register(const RegState& old, const RegState& now, Inclusion how);
+  bool includes_stack(const FrameState& old, const FrameState& now, std::uint64_t live,
+                      Inclusion how);
+  bool includes_references(const PathState& old, const PathState& now);
+  bool is_exactly(const RegState& old, const RegState& now);
+  bool may_be_looping(const PathState& old, const PathState& now) const;
+  void evict(KnownState& known);
+
+  // --- precision.cc
+  bool mark_precise(std::uint8_t index);
+  bool mark_slot_precise(std::uint32_t frame, std::uint32_t slot);
+  bool copy_precision(const KnownState& from);
+
+  const Environment& env_;
+  const StructuredProgram& program_;
+  const VerifyOptions& options_;
+  VerifierReport report_;
+  VerifiedFacts facts_;
+  Liveness liveness_;
+  std::vector<FunctionSignature> signatures_;  // per subprogram, made on first use
+  std::vector<std::uint8_t> has_signature_;
+  std::vector<std::uint8_t> is_called_;  // global functions to verify
+  std::vector<std::uint8_t> is_explored_;
+  std::vector<std::uint8_t> changes_packet_;  // per subprogram
+  std::vector<std::uint32_t> async_roots_;    // subprograms that timers call
+  std::unordered_map<const MapSpec*, MapFields> map_fields_;
+  const MapFields& fields_of(const MapSpec& map);
+
+  std::vector<std::uint8_t> points_;  // per insn: Point bits
+  enum Point : std::uint8_t { kJumpPoint = 1, kPrunePoint = 2, kForced = 4, kCallsBack = 8 };
+  bool is_point(std::uint32_t at, Point what) const { return (points_[at] & what) != 0; }
+
+  std::unique_ptr<PathState> state_;
+  std::vector<std::unique_ptr<PathState>> pending_;
+  std::uint32_t at_ = 0;
+  std::uint32_t previous_ = 0;
+  bool has_history_entry_ = false;  // of the current instruction
+  std::uint64_t processed_ = 0;
+  std::uint64_t jumps_ = 0;
+  std::uint64_t processed_at_checkpoint_ = 0;
+  std::uint64_t jumps_at_checkpoint_ = 0;
+  std::vector<std::vector<KnownState*>> known_;  // per insn
+  std::deque<KnownState> states_;
+  std::vector<KnownState*> free_states_;
+  std::size_t bytes_ = 0;
+  IdMap ids_;
+  std::uint32_t last_id_ = 0;
+  std::uint32_t root_ = 0;  // subprogram this exploration began with
+};
+
+// --- words for registers (words.cc)
+std::string kind_words(const RegState& reg);  // "map_value_or_null"
+std::string kind_words(RegKind kind, std::uint16_t flags);
+std::string bits_words(const Tnum<64>& bits);  // "(0x0; 0xff)"
+
+}  // namespace lmn

@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Loads, stores and atomics: where each kind of pointer may be read and written, and what a load
+// gives. Tested by paths_test.cc.
+// Source: Linux 6.18, kernel/bpf/verifier.c (check_mem_access and what it calls, check_atomic);
+// net/core/filter.c (xdp_is_valid_access).
+#include <fmt/format.h>
+
+#include <limits>
+
+#include "verifier/explorer.h"
+
+namespace lmn {
+namespace {
+
+constexpr std::string_view kNegative =
+    "R{} min value is negative, either use unsigned index or do a if (index >=0) check.";
+
+bool lies_within(std::int64_t offset, std::uint64_t size, std::uint64_t region,
+                 bool is_zero_allowed) {
+  if (size == 0 && !is_zero_allowed) return false;
+  return offset >= 0 && static_cast<std::uint64_t>(offset) + size <= region;
+}
+
+Scalar narrowed(std::uint32_t size, bool is_sign_extending) {
+  if (!is_sign_extending) return Scalar::of_width(static_cast<int>(size * 8));
+  switch (size) {
+    case 1:
+      return sign_extended<8>(Scalar::unknown());
+    case 2:
+      return sign_extended<16>(Scalar::unknown());
+    default:
+      return sign_extended<32>(Scalar::unknown());
+  }
+}
+
+}  // namespace
+
+void Explorer::write_unknown(const MemoryAccess& access) {
+  if (access.value < 0 || access.is_write) return;
+  reg(static_cast<std::uint8_t>(access.value)) =
+      RegState::number(narrowed(access.size, access.is_sign_extending));
+}
+
+bool Explorer::check_access(const MemoryAccess& access) {
+  const RegState& pointer = reg(access.pointer);
+  if (access.insn != nullptr && pointer.is_pointer()) {
+    InsnFacts& facts = facts_.insns[at_];
+    if (facts.pointer != RegKind::kNone && facts.pointer != pointer.kind) {
+      facts.has_several_pointers = true;
+    }
+    facts.pointer = pointer.kind;
+  }
+  if (!check_alignment(pointer, access)) return false;
+  if (access.is_write && access.value >= 0 && pointer.kind != RegKind::kStack &&
+      is_leak(reg(static_cast<std::uint8_t>(access.value)))) {
+    const std::string_view where = pointer.kind == RegKind::kMapValue  ? "map"
+                                   : pointer.kind == RegKind::kPacket  ? "packet"
+                                   : pointer.kind == RegKind::kContext ? "ctx"
+                                                                       : "mem";
+    return reject(Rule::kPointerLeak, fmt::format("R{} leaks addr into {}", access.value, where));
+  }
+  switch (pointer.kind) {
+    case RegKind::kMapKey:
+    case RegKind::kMemory:
+      return access_memory(access);
+    case RegKind::kMapValue:
+      return access_map_value(access);
+    case RegKind::kContext:
+      return access_context(access);
+    case RegKind::kPacket:
+    case RegKind::kPacketMeta:
+      return access_packet(access);
+    case RegKind::kStack:
+      return access_stack(access);
+    case RegKind::kSocket:
+    case RegKind::kSockCommon:
+    case RegKind::kTcpSock:
+    case RegKind::kXdpSock:
+    case RegKind::kMap:
+      return access_object(access);
+    case RegKind::kNone:
+    case RegKind::kNumber:
+    case RegKind::kPacketEnd:
+    case RegKind::kFunction:
+    case RegKind::kBtfObject:
+    case RegKind::kDynptr:
+    case RegKind::kIterator:
+    case RegKind::kArena:
+    case RegKind::kInterruptFlag:
+      break;
+  }
+  return reject(pointer.is_pointer() ? Rule::kMemoryAccess : Rule::kNotAPointer,
+                fmt::format("R{} invalid mem access '{}'", access.pointer, kind_words(pointer)));
+}
+
+// x86 reads packets at any address, so only the stack and memory the kernel's own code touches must
+// be aligned; atomics everywhere.
+bool Explorer::check_alignment(const RegState& pointer, const MemoryAccess& access) {
+  bool is_strict = access.is_exact_alignment_needed || pointer.kind == RegKind::kStack;
+  if (access.insn == nullptr && pointer.kind == RegKind::kStack) is_strict = false;
+  if (!is_strict || access.size <= 1) return true;
+  Tnum<64> at = pointer.var.bits +
+                Tnum<64>::constant(static_cast<std::uint64_t>(pointer.offset + access.offset));
+  // The packet's first byte lies where the network stack wants its addresses aligned.
+  const bool is_packet = pointer.is_packet();
+  if (is_packet) at = at + Tnum<64>::constant(2);
+  if (at.is_aligned(access.size)) return true;
+  if (is_packet) {
+    return reject(
+        Rule::kPacketBounds,
+        fmt::format("misaligned packet access off 2+{}+{}+{} size {}", bits_words(pointer.var.bits),
+                    pointer.offset, access.offset, access.size));
+  }
+  const std::string_view where = pointer.kind == RegKind::kStack      ? "stack "
+                                 : pointer.kind == RegKind::kMapValue ? "value "
+                                 : pointer.kind == RegKind::kContext  ? "context "
+                                                                      : "";
+  return reject(
+      pointer.kind == RegKind::kStack ? Rule::kStackAccess : Rule::kMemoryAccess,
+      fmt::format("misaligned {}access off {}+{}+{} size {}", where, bits_words(pointer.var.bits),
+                  pointer.offset, access.offset, access.size));
+}
+
+bool Explorer::check_region(std::uint8_t index, std::int64_t offset, std::uint64_t size,
+                            std::uint64_t region, bool is_zero_allowed, Rule rule,
+                            std::string_view message) {
+  const RegState& pointer = reg(index);
+  const std::int64_t least = pointer.var.whole.smin;
+  const std::uint64_t most = pointer.var.whole.umax;
+  const bool is_unbounded_below = least == std::numeric_limits<std::int64_t>::min();
+  if (least < 0 && (is_unbounded_below || least <= -kOffsetMax * 4 || least + offset < 0)) {
+    return reject(rule, fmt::format(kNegative, index));
+  }
+  const auto words = [&](std::int64_t at, std::string_view which) {
+    return fmt::format("{}={} off={} size={}\nR{} {} value is outside of the allowed memory range",
+                       message, region, at, size, index, which);
+  };
+  if (!lies_within(least + offset, size, region, is_zero_allowed)) {
+    return reject(rule, words(least + offset, "min"));
+  }
+  if (most >= static_cast<std::uint64_t>(kOffsetMax)) {
+    return reject(rule, fmt::format("R{} unbounded memory access, make sure to bounds check any "
+                                    "such access",
+                                    index));
+  }
+  const std::int64_t last = static_cast<std::int64_t>(most) + offset;
+  if (!lies_within(last, size, region, is_zero_allowed)) return reject(rule, words(last, "max"));
+  return true;
+}
+
+// --- map values
+
+bool Explorer::check_map_rights(std::uint8_t index, std::int64_t offset, std::uint64_t size,
+                                bool is_write) {
+  const MapSpec& map = *reg(index).map;
+  const std::int64_t at = offset + static_cast<std::int64_t>(reg(index).var.bits.value);
+  if (is_write && (map.map_flags & BPF_F_RDONLY_PROG) != 0) {
+    return reject(Rule::kMapAccess,
+                  fmt::format("write into map forbidden, value_size={} off={} size={}",
+                              map.value_size, at, size));
+  }
+  if (!is_write && (map.map_flags & BPF_F_WRONLY_PROG) != 0) {
+    return reject(Rule::kMapAccess,
+                  fmt::format("read from map forbidden, value_size={} off={} size={}",
+                              map.value_size, at, size));
+  }
+  return true;
+}
+
+bool Explorer::check_map_region(std::uint8_t index, std::int64_t offset, std::uint64_t size,
+                                bool is_zero_allowed, bool is_by_helper) {
+  const RegState& pointer = reg(index);
+  if (!check_region(index, offset, size, pointer.map->value_size, is_zero_allowed, Rule::kMapAccess,
+                    "invalid access to map value, value_size")) {
+    return false;
+  }
+  const MapFields& fields = fields_of(*pointer.map);
+  if (fields.fields.empty()) return true;
+  const std::int64_t from = pointer.var.whole.smin + offset;
+  const std::uint64_t span =
+      pointer.var.whole.umax - static_cast<std::uint64_t>(pointer.var.whole.smin) + size;
+  const MapField* field = fields.overlapping(from, span);
+  if (field == nullptr) return true;
+  if (field->kind != MapFieldKind::kKptr) {
+    return reject(Rule::kMapField, fmt::format("{} cannot be accessed directly by load/store",
+                                               map_field_name(field->kind)));
+  }
+  if (is_by_helper) {
+    return reject(Rule::kMapField, "kptr cannot be accessed indirectly by helper");
+  }
+  return reject(Rule::kMapField, "kptr access is not supported",
+                "kernel pointers in map values (kptrs) are not supported yet");
+}
+
+std::optional<std::uint64_t> Explorer::read_frozen(const MapSpec& map, std::uint64_t offset,
+                                                   std::uint32_t size,
+                                                   bool is_sign_extending) const {
+  const bool is_constant = (map.map_flags & BPF_F_RDONLY_PROG) != 0 && map.is_frozen_at_load;
+  if (!is_constant || map.type != BPF_MAP_TYPE_ARRAY || map.max_entries != 1) return std::nullopt;
+  std::uint64_t value = 0;
+  for (std::uint32_t i = 0; i < size; ++i) {
+    const std::uint64_t at = offset + i;
+    const std::uint64_t byte = at < map.contents.size() ? map.contents[at] : 0;
+    value |= byte << (8 * i);
+  }
+  if (is_sign_extending) {
+    const unsigned shift = 64 - 8 * size;
+    value = static_cast<std::uint64_t>(static_cast<std::int64_t>(value << shift) >> shift);
+  }
+  return value;
+}
+
+bool Explorer::access_map_value(const MemoryAccess& access) {
+  const RegState pointer = reg(access.pointer);
+  if (pointer.has(kMayBeNull)) {
+    return reject(Rule::kNullCheck,
+                  fmt::format("R{} invalid mem access '{}'", access.pointer, kind_words(pointer)));
+  }
+  const std::int64_t offset = access.offset + pointer.offset;
+  if (!check_map_rights(access.pointer, offset, access.size, access.is_write)) return false;
+  if (!check_map_region(access.pointer, offset, access.size, false, false)) return false;
+  if (access.is_write || access.value < 0) return true;
+  if (pointer.var.is_constant()) {
+    const std::uint64_t at = static_cast<std::uint64_t>(offset) + pointer.var.constant_value();
+    const auto value = read_frozen(*pointer.map, at, access.size, access.is_sign_extending);
+    if (value) {
+      reg(static_cast<std::uint8_t>(access.value)) = RegState::constant(*value);
+      return true;
+    }
+  }
+  write_unknown(access);
+  return true;
+}
+
+// --- blocks of memory
+
+bool Explorer::access_memory(const MemoryAccess& access) {
+  const RegState& pointer = reg(access.pointer);
+  if (pointer.has(kMayBeNull)) {
+    return reject(Rule::kNullCheck,
+                  fmt::format("R{} invalid mem access '{}'", access.pointer, kind_words(pointer)));
+  }
+  const bool is_key = pointer.kind == RegKind::kMapKey;
+  if (access.is_write && is_key) {
+    return reject(Rule::kMemoryAccess,
+                  fmt::format("write to change key R{} not allowed", access.pointer));
+  }
+  if (access.is_write && pointer.has(kReadOnly)) {
+    return reject(Rule::kMemoryAccess,
+                  fmt::format("R{} cannot write into {}", access.pointer, kind_words(pointer)));
+  }
+  const std::uint64_t size = is_key ? pointer.map->key_size : pointer.size;
+  if (!check_region(
+          access.pointer, access.offset + pointer.offset, access.size, size, false,
+          Rule::kMemoryAccess,
+          is_key ? "invalid access to map key, key_size" : "invalid access to memory, mem_size")) {
+    return false;
+  }
+  write_unknown(access);
+  return true;
+}
+
+// Sockets and maps: the kernel lets a program read a few words of them; here they are handles.
+bool Explorer::access_object(const MemoryAccess& access) {
+  const RegState& pointer = reg(access.pointer);
+  if (access.is_write) {
+    return reject(Rule::kMemoryAccess,
+                  fmt::format("R{} cannot write into {}", access.pointer, kind_words(pointer)));
+  }
+  return reject(Rule::kMemoryAccess,
+                fmt::format("R{} invalid mem access '{}'", access.pointer, kind_words(pointer)),
+                fmt::format("r{} is a {}: its fields are not offered here", access.pointer,
+                            kind_words(pointer)));
+}
+
+// --- the context
+
+bool Explorer::check_fixed_offset(std::uint8_t index) {
+  const RegState& pointer = reg(index);
+  const std::string words = kind_words(pointer);
+  if (pointer.offset < 0) {
+    return reject(Rule::kMemoryAccess, fmt::format("negative offset {} ptr R{} off={} disallowed",
+                                                   words, index, pointer.offset));
+  }
+  if (pointer.offset != 0) {
+    return reject(Rule::kMemoryAccess,
+                  fmt::format("dereference of modified {} ptr R{} off={} disallowed", words, index,
+                              pointer.offset));
+  }
+  if (pointer.var.is_constant() && pointer.var.constant_value() == 0) return true;
+  return reject(Rule::kMemoryAccess, fmt::format("variable {} access var_off={} disallowed", words,
+                                                 bits_words(pointer.var.bits)));
+}
+
+bool Explorer::access_context(const MemoryAccess& access) {
+  const RegState& pointer = reg(access.pointer);
+  const std::string refusal =
+      fmt::format("invalid bpf_context access off={} size={}", access.offset, access.size);
+  if (!pointer.var.is_constant() || pointer.var.constant_value() != 0 || pointer.offset != 0) {
+    return check_fixed_offset(access.pointer);
+  }
+  const ContextField* field =
+      access.offset < 0 ? nullptr
+                        : env_.find_field(static_cast<std::uint32_t>(access.offset), access.size);
+  if (field == nullptr || access.is_write) return reject(Rule::kContextAccess, refusal);
+  if (field->rights == ContextFieldRights::kReadDevmap &&
+      program_.spec().expected_attach_type != BPF_XDP_DEVMAP) {
+    return reject(Rule::kContextAccess, refusal);
+  }
+  RegState out = RegState::number(Scalar::of_width(32));
+  bool is_pointer = true;
+  switch (field->kind) {
+    case ContextFieldKind::kPacketData:
+      out = RegState::pointer(RegKind::kPacket);
+      break;
+    case ContextFieldKind::kPacketEnd:
+      out = RegState::pointer(RegKind::kPacketEnd);
+      break;
+    case ContextFieldKind::kPacketMeta:
+      out = RegState::pointer(RegKind::kPacketMeta);
+      break;
+    case ContextFieldKind::kIngressIfindex:
+    case ContextFieldKind::kRxQueueIndex:
+    case ContextFieldKind::kEgressIfindex:
+      is_pointer = false;
+      break;
+  }
+  if (is_pointer && access.is_sign_extending) return reject(Rule::kContextAccess, refusal);
+  if (!is_pointer && access.is_sign_extending) {
+    out = RegState::number(narrowed(access.size, true));
+  }
+  if (access.value >= 0) reg(static_cast<std::uint8_t>(access.value)) = out;
+  return true;
+}
+
+// --- the packet
+
+bool Explorer::check_packet_region(std::uint8_t index, std::int64_t offset, std::uint64_t size,
+                                   bool is_zero_allowed) {
+  const RegState& pointer = reg(index);
+  if (pointer.var.whole.smin < 0) {
+    return reject(Rule::kPacketBounds, fmt::format(kNegative, index));
+  }
+  if (pointer.range < 0) {
+    return reject(Rule::kPacketBounds, fmt::format("R{} offset is outside of the packet", index),
+                  {}, EINVAL);
+  }
+  if (lies_within(offset, size, static_cast<std::uint64_t>(pointer.range), is_zero_allowed)) {
+    return true;
+  }
+  return reject(
+      Rule::kPacketBounds,
+      fmt::format("invalid access to packet, off={} size={}, R{}(id={},off={},r={})\n"
+                  "R{} offset is outside of the packet",
+                  offset, size, index, pointer.id, offset, pointer.range, index),
+      fmt::format(
+          "packet access at offset {} of {} bytes through r{}, but only {} bytes are proven",
+          offset, size, index, pointer.range));
+}
+
+bool Explorer::access_packet(const MemoryAccess& access) {
+  const std::int64_t offset = access.offset + reg(access.pointer).offset;
+  if (!check_packet_region(access.pointer, offset, access.size, false)) return false;
+  write_unknown(access);
+  return true;
+}
+
+// --- atomics
+
+bool Explorer::check_atomic(const Insn& insn) {
+  MemoryAccess access;
+  access.insn = &insn;
+  access.offset = insn.off;
+  access.size = access_size(insn.op);
+  const bool is_load = writes_dst(insn.op);
+  const std::uint8_t base = is_load ? insn.src : insn.dst;
+  access.pointer = base;
+  if (!check_readable(insn.src) || (!is_load && !check_readable(insn.dst))) return false;
+  if (is_compare_exchange(insn.op) && !check_readable(0)) return false;
+  const RegState& pointer = reg(base);
+  const bool is_forbidden = pointer.kind == RegKind::kContext || pointer.is_packet() ||
+                            pointer.kind == RegKind::kSocket ||
+                            pointer.kind == RegKind::kSockCommon ||
+                            pointer.kind == RegKind::kTcpSock || pointer.kind == RegKind::kXdpSock;
+  const bool is_plain =
+      is_load || (!writes_src(insn.op) && opcode_words::is(BPF_STORE_REL) == op_info(insn.op).imm);
+  if (is_forbidden) {
+    const std::string_view what = is_load ? "loads from" : "stores into";
+    return reject(Rule::kMemoryAccess,
+                  fmt::format("BPF_ATOMIC {} R{} {} is not allowed",
+                              is_plain ? what : "stores into", base, kind_words(pointer)));
+  }
+  access.is_exact_alignment_needed = true;
+  if (is_load) {
+    access.value = insn.dst;
+    return check_access(access);
+  }
+  if (is_leak(reg(insn.src)) && !is_plain) {
+    return reject(Rule::kPointerLeak, fmt::format("R{} leaks addr into mem", insn.src));
+  }
+  access.is_write = true;
+  if (is_plain) {
+    access.value = insn.src;
+    return check_access(access);
+  }
+  // Read, then write: what is written is a number nobody knows.
+  MemoryAccess read = access;
+  read.is_write = false;
+  const bool is_exchange = is_compare_exchange(insn.op);
+  const bool is_fetch = writes_src(insn.op) || is_exchange;
+  if (!check_access(read)) return false;
+  if (!check_access(access)) return false;
+  if (is_fetch) {
+    reg(is_exchange ? std::uint8_t{0} : insn.src) = RegState::number(narrowed(access.size, false));
+  }
+  return true;
+}
+
+}  // namespace lmn

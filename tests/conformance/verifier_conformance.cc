@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Goal: our verdict on the kernel's own selftest programs is the kernel's. Method: every object of
+// a folder is read, every program that the recorded tables have a verdict for is verified, and the
+// two are compared; no kernel is asked.
+//
+//   lmn_verifier_conformance DIR xdp      the XDP programs, against data/verdicts.tsv
+//   lmn_verifier_conformance DIR as-xdp   annotated programs loaded as XDP, where the kernel's
+//                                         verdict is the expected one: data/verdicts_as_xdp.tsv
+//   ... FILE [PROGRAM]                    only these, with the messages of all
+//
+// Prints each difference, a line per file that has any, and the sum; the exit status is 0 when
+// there is none. The folder is made by scripts/selftests.sh; without it the run is skipped. The
+// verdicts were recorded on Linux 6.18 with the objects compiled by clang 19.
+#include <fmt/format.h>
+#include <linux/bpf.h>
+
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "helpers/helpers.h"
+#include "kfuncs/kfuncs.h"
+#include "object/object_reader.h"
+#include "verifier/verifier.h"
+
+namespace lmn {
+namespace {
+
+struct Row {
+  std::string program;
+  bool is_accepted = false;
+  bool is_as_xdp = false;
+};
+using Table = std::map<std::string, std::vector<Row>>;
+
+struct Tally {
+  std::size_t agreed = 0;
+  std::size_t wrongly_accepted = 0;
+  std::size_t wrongly_refused = 0;
+  std::size_t total() const { return agreed + wrongly_accepted + wrongly_refused; }
+};
+
+std::vector<std::string> columns_of(const std::string& line) {
+  std::vector<std::string> out;
+  std::istringstream stream(line);
+  for (std::string column; std::getline(stream, column, '\t');) out.push_back(column);
+  return out;
+}
+
+std::string data_file(std::string_view name) {
+  return fmt::format("{}/tests/conformance/data/{}", LMN_SOURCE_DIR, name);
+}
+
+Table read_xdp_table() {
+  Table out;
+  std::ifstream file(data_file("verdicts.tsv"));
+  for (std::string line; std::getline(file, line);) {
+    const auto columns = columns_of(line);
+    if (columns.size() < 6 || columns[3] != "xdp") continue;
+    if (columns[5] != "accept" && columns[5] != "reject") continue;
+    out[columns[0]].push_back({columns[1], columns[5] == "accept", false});
+  }
+  return out;
+}
+
+// Rows whose verdict as XDP is what the test's author expects, with the message that he expects.
+Table read_as_xdp_table() {
+  Table out;
+  std::ifstream file(data_file("verdicts_as_xdp.tsv"));
+  for (std::string line; std::getline(file, line);) {
+    const auto columns = columns_of(line);
+    if (columns.size() < 7 || columns[4] != columns[6]) continue;
+    if (columns.size() > 10 && columns[10] == "n") continue;
+    if (columns.size() > 11 && columns[11] == "n") continue;
+    if (columns[4] != "accept" && columns[4] != "reject") continue;
+    out[columns[0]].push_back({columns[1], columns[6] == "accept", true});
+  }
+  return out;
+}
+
+std::vector<MapTypeInfo> all_map_types() {
+  std::vector<MapTypeInfo> out;
+  for (std::uint32_t type = 1; type < __MAX_BPF_MAP_TYPE; ++type) {
+    const bool is_direct = type == BPF_MAP_TYPE_ARRAY || type == BPF_MAP_TYPE_ARENA;
+    out.push_back({type, "map", is_direct ? std::uint16_t{kMapDirectValue} : std::uint16_t{0}});
+  }
+  return out;
+}
+
+class Conformance {
+ public:
+  Conformance(std::string folder, bool is_verbose, std::string only)
+      : folder_(std::move(folder)), is_verbose_(is_verbose), only_(std::move(only)) {
+    map_types_ = all_map_types();
+    environment_.helpers = known_helper_protos();
+    environment_.map_types = map_types_;
+    environment_.context = kXdpMdFields;
+    environment_.kfuncs = kfunc_protos();
+    if (auto bytes = read_file("/sys/kernel/btf/vmlinux", 64u << 20)) {
+      if (auto btf = parse_btf(*bytes)) target_ = *btf;
+    }
+  }
+
+  void run_file(const std::string& name, const std::vector<Row>& rows) {
+    const std::string path = folder_ + "/" + name;
+    const auto bytes = read_file(path, 64u << 20);
+    if (!bytes) return;
+    ReadOptions options;
+    options.object_name = object_name_of(path);
+    options.target_btf = target_;
+    options.kernel_version = (6u << 16) | (18u << 8);
+    const auto object = read_object(*bytes, options);
+    Tally tally;
+    for (const Row& row : rows) {
+      if (!only_.empty() && row.program != only_) continue;
+      if (!object) {
+        note(name, row, false, object.error().to_string(), tally);
+        continue;
+      }
+      const ProgramSpec* program = object->find_program(row.program);
+      if (program == nullptr) {
+        note(name, row, false, "no such program", tally);
+      } else {
+        run_program(name, row, *object, *program, tally);
+      }
+    }
+    if (tally.agreed != tally.total()) {
+      fmt::print("{}: {} of {} agree, {} wrongly accepted, {} wrongly refused\n", name,
+                 tally.agreed, tally.total(), tally.wrongly_accepted, tally.wrongly_refused);
+    }
+    sum_.agreed += tally.agreed;
+    sum_.wrongly_accepted += tally.wrongly_accepted;
+    sum_.wrongly_refused += tally.wrongly_refused;
+  }
+
+  const Tally& sum() const { return sum_; }
+
+ private:
+  void run_program(const std::string& file, const Row& row, const ObjectSpec& object,
+                   const ProgramSpec& original, Tally& tally) {
+    ProgramSpec program = original;
+    if (row.is_as_xdp) {
+      program.type = BPF_PROG_TYPE_XDP;
+      program.expected_attach_type = BPF_XDP;
+    }
+    std::vector<MapSpec> maps;
+    for (const std::uint32_t position : program.maps) maps.push_back(object.maps[position]);
+    auto structure = check_structure(environment_, program, maps);
+    if (!structure) return note(file, row, false, structure.error().to_string(), tally);
+    VerifierReport report;
+    VerifyOptions options;
+    options.btf = object.btf.get();
+    options.report = &report;
+    const auto begin = std::chrono::steady_clock::now();
+    const auto verified = verify(environment_, *std::move(structure), options);
+    const auto spent = std::chrono::steady_clock::now() - begin;
+    const auto microseconds = std::chrono::duration_cast<std::chrono::microseconds>(spent).count();
+    if (verified) {
+      const VerifiedFacts& facts = verified->facts();
+      note(file, row, true,
+           fmt::format("{} insns, {} states, {} bytes, {} us", facts.processed, facts.total_states,
+                       facts.peak_bytes, microseconds),
+           tally);
+    } else {
+      note(file, row, false,
+           fmt::format("insn {}: {} [{}] {} us", report.insn.value, report.kernel_message,
+                       rule_info(report.rule).id, microseconds),
+           tally);
+    }
+  }
+
+  void note(const std::string& file, const Row& row, bool is_accepted, const std::string& why,
+            Tally& tally) {
+    const bool agrees = is_accepted == row.is_accepted;
+    if (agrees) {
+      ++tally.agreed;
+    } else if (is_accepted) {
+      ++tally.wrongly_accepted;
+    } else {
+      ++tally.wrongly_refused;
+    }
+    if (agrees && !is_verbose_) return;
+    fmt::print("{} {} {}: {} here: {}\n", agrees ? "same" : "DIFFERS", file, row.program,
+               is_accepted ? "accepted" : "refused", why);
+    std::fflush(stdout);
+  }
+
+  std::string folder_;
+  bool is_verbose_;
+  std::string only_;
+  std::vector<MapTypeInfo> map_types_;
+  Environment environment_;
+  std::shared_ptr<const Btf> target_;
+  Tally sum_;
+};
+
+int run(const std::vector<std::string>& arguments) {
+  if (arguments.size() < 2) {
+    fmt::print(stderr, "usage: lmn_verifier_conformance DIR xdp|as-xdp [FILE [PROGRAM]]\n");
+    return 2;
+  }
+  if (!std::filesystem::is_directory(arguments[0])) {
+    fmt::print("[  SKIPPED ] no folder {}: run scripts/selftests.sh first\n", arguments[0]);
+    return 0;
+  }
+  const Table table = arguments[1] == "xdp" ? read_xdp_table() : read_as_xdp_table();
+  const bool is_verbose = arguments.size() > 2;
+  Conformance conformance(arguments[0], is_verbose, arguments.size() > 3 ? arguments[3] : "");
+  for (const auto& [file, rows] : table) {
+    if (is_verbose && file != arguments[2]) continue;
+    conformance.run_file(file, rows);
+  }
+  const Tally& sum = conformance.sum();
+  fmt::print("{} of {} verdicts agree; {} wrongly accepted, {} wrongly refused\n", sum.agreed,
+             sum.total(), sum.wrongly_accepted, sum.wrongly_refused);
+  return sum.agreed == sum.total() ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace lmn
+
+int main(int count, char** words) { return lmn::run({words + 1, words + count}); }
