@@ -106,7 +106,7 @@ INSTANTIATE_TEST_SUITE_P(
                     GeometryCase{"smallest int", 0, INT32_MIN, -EINVAL},
                     GeometryCase{"largest int", 0, INT32_MAX, -EINVAL},
                     GeometryCase{"upper half is cut off", 0, (1ll << 32) + 4, 0}),
-    [](const auto& info) { return std::to_string(info.index); });
+    [](const auto& row) { return std::to_string(row.index); });
 
 TEST(AdjustHeadMarker, UnsupportedMetadataDoesNotCountAndStaysMarked) {
   TestRun run(counting_packet(100));
@@ -137,7 +137,7 @@ INSTANTIATE_TEST_SUITE_P(
                     GeometryCase{"smallest int", 0, INT32_MIN, -EINVAL},
                     GeometryCase{"largest int", 0, INT32_MAX, -EINVAL},
                     GeometryCase{"upper half is cut off", 0, (1ll << 32) + 4, 0}),
-    [](const auto& info) { return std::to_string(info.index); });
+    [](const auto& row) { return std::to_string(row.index); });
 
 class AdjustMeta : public testing::TestWithParam<GeometryCase> {};
 
@@ -161,7 +161,7 @@ INSTANTIATE_TEST_SUITE_P(
                     GeometryCase{"given back too much", 32, 36, -EINVAL},
                     GeometryCase{"smallest int", 0, INT32_MIN, -EINVAL},
                     GeometryCase{"largest int", 0, INT32_MAX, -EINVAL}),
-    [](const auto& info) { return std::to_string(info.index); });
+    [](const auto& row) { return std::to_string(row.index); });
 
 TEST(AdjustMetaLimits, LongestIs252AndAboveIsRefusedByLength) {
   TestRun run(counting_packet(100));

@@ -206,7 +206,7 @@ TEST_P(CookieDifferential, EachSideKnowsItsOwnCookies) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, CookieDifferential, testing::Bool(),
-                         [](const auto& info) { return info.param ? "ipv6" : "ipv4"; });
+                         [](const auto& row) { return row.param ? "ipv6" : "ipv4"; });
 
 }  // namespace
 }  // namespace lmn

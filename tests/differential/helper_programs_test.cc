@@ -90,7 +90,7 @@ TEST(HelperRefusal, SaysWhichHelperAndWhy) {
 
 INSTANTIATE_TEST_SUITE_P(Programs, HelperPrograms,
                          testing::Values("loops", "walks", "texts", "mtu", "rings", "queues"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& row) { return std::string(row.param); });
 
 }  // namespace
 }  // namespace lmn

@@ -118,7 +118,7 @@ TEST_P(GeometryDifferential, EveryDelta) {
 INSTANTIATE_TEST_SUITE_P(Adjust, GeometryDifferential,
                          testing::Values(BPF_FUNC_xdp_adjust_head, BPF_FUNC_xdp_adjust_tail,
                                          BPF_FUNC_xdp_adjust_meta),
-                         [](const auto& info) { return std::to_string(info.param); });
+                         [](const auto& row) { return std::to_string(row.param); });
 
 TEST_F(HelpersDifferential, GetBuffLen) {
   HelperCaller caller(BPF_FUNC_xdp_get_buff_len, {context()});
@@ -162,7 +162,7 @@ TEST_P(BytesDifferential, EveryOffsetAndLengthAtTheEdges) {
 
 INSTANTIATE_TEST_SUITE_P(LoadStore, BytesDifferential,
                          testing::Values(BPF_FUNC_xdp_load_bytes, BPF_FUNC_xdp_store_bytes),
-                         [](const auto& info) { return std::to_string(info.param); });
+                         [](const auto& row) { return std::to_string(row.param); });
 
 // --- checksum
 
