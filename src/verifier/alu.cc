@@ -127,10 +127,7 @@ bool Explorer::check_alu(const Insn& insn) {
   if (operation == BPF_MOV) return check_move(insn);
   if (!check_readable(insn.dst)) return false;
   if (operation == BPF_NEG) {
-    if (reg(insn.dst).is_pointer()) {
-      return reject(Rule::kPointerArithmetic,
-                    fmt::format("R{} pointer arithmetic prohibited", insn.dst));
-    }
+    if (reg(insn.dst).is_pointer()) return forget_pointer(insn);
     const Scalar zero = Scalar::constant(0);
     const Scalar& value = reg(insn.dst).var;
     const bool is_low = width_bits(insn.op) == 32;
@@ -145,9 +142,15 @@ bool Explorer::check_alu(const Insn& insn) {
 
 bool Explorer::check_byte_swap(const Insn& insn) {
   if (!check_readable(insn.dst)) return false;
-  if (reg(insn.dst).is_pointer()) {
-    return reject(Rule::kPointerArithmetic,
-                  fmt::format("R{} pointer arithmetic prohibited", insn.dst));
+  if (reg(insn.dst).is_pointer()) return forget_pointer(insn);
+  reg(insn.dst) = RegState::number(Scalar::of_width(width_bits(insn.op)));
+  return true;
+}
+
+// What is no address any more is a number; only who may see addresses may make it.
+bool Explorer::forget_pointer(const Insn& insn) {
+  if (!is_trusted()) {
+    return reject(Rule::kPointerLeak, fmt::format("R{} pointer arithmetic prohibited", insn.dst));
   }
   reg(insn.dst) = RegState::number(Scalar::of_width(width_bits(insn.op)));
   return true;

@@ -83,6 +83,16 @@ std::span<const AcceptedKind> accepted_kinds(ArgKind kind) {
   return {};
 }
 
+bool holds_sockets(const MapSpec& map) {
+  return map.type == BPF_MAP_TYPE_SOCKMAP || map.type == BPF_MAP_TYPE_SOCKHASH;
+}
+
+// What is stored in a map of sockets is a socket, not bytes.
+ArgKind as_for_map(ArgKind kind, const MapSpec* map) {
+  const bool is_socket = kind == ArgKind::kPtrToMapValue && map != nullptr && holds_sockets(*map);
+  return is_socket ? ArgKind::kPtrToSockCommon : kind;
+}
+
 std::uint8_t register_of(std::size_t argument) { return static_cast<std::uint8_t>(argument + 1); }
 
 // Helpers whose result is a length bounded by the size argument, or an error.
@@ -140,7 +150,7 @@ bool Explorer::check_argument(const HelperProto& proto, std::size_t argument, Ca
   }
   const bool is_null = given.is_zero() && (wanted.flags & kArgMaybeNull) != 0;
   if (!is_null) {
-    if (!check_argument_kind(wanted, index)) return false;
+    if (!check_argument_kind(wanted, index, facts.map)) return false;
     if (!check_argument_offset(wanted, index)) return false;
   }
   if ((wanted.flags & kArgRelease) != 0 && wanted.kind != ArgKind::kPtrToDynptr) {
@@ -162,14 +172,15 @@ bool Explorer::check_argument(const HelperProto& proto, std::size_t argument, Ca
   return check_argument_value(proto, argument, facts);
 }
 
-bool Explorer::check_argument_kind(const HelperArg& wanted, std::uint8_t index) {
+bool Explorer::check_argument_kind(const HelperArg& wanted, std::uint8_t index,
+                                   const MapSpec* map) {
   const RegState& given = reg(index);
   std::uint16_t flags = given.flags;
   if ((wanted.flags & kArgMaybeNull) != 0) flags &= static_cast<std::uint16_t>(~kMayBeNull);
   if ((wanted.flags & (kArgWrite | kArgUninit)) == 0) {
     flags &= static_cast<std::uint16_t>(~kReadOnly);
   }
-  const auto accepted = accepted_kinds(wanted.kind);
+  const auto accepted = accepted_kinds(as_for_map(wanted.kind, map));
   for (const AcceptedKind& kind : accepted) {
     if (given.kind == kind.kind && flags == kind.flags) return true;
   }
@@ -212,7 +223,7 @@ bool Explorer::check_argument_value(const HelperProto& proto, std::size_t argume
   const std::uint8_t index = register_of(argument);
   const RegState& given = reg(index);
   const bool writes = (wanted.flags & (kArgWrite | kArgUninit)) != 0;
-  switch (wanted.kind) {
+  switch (as_for_map(wanted.kind, facts.map)) {
     case ArgKind::kConstMapPtr:
       if (facts.map != nullptr && (facts.map != given.map || facts.map_uid != given.map_uid)) {
         return reject(Rule::kCallArgument,
@@ -241,7 +252,10 @@ bool Explorer::check_argument_value(const HelperProto& proto, std::size_t argume
     case ArgKind::kPtrToMem:
       facts.is_raw = (wanted.flags & kArgUninit) != 0;
       if ((wanted.flags & kArgFixedSize) == 0) return true;
-      return check_helper_memory(index, wanted.fixed_size, writes, false, &facts);
+      if (!check_helper_memory(index, wanted.fixed_size, writes, false, &facts)) return false;
+      if ((wanted.flags & kArgAligned) == 0) return true;
+      return check_alignment(
+          given, {.pointer = index, .size = wanted.fixed_size, .is_exact_alignment_needed = true});
     case ArgKind::kConstSize:
     case ArgKind::kConstSizeOrZero: {
       const HelperArg& memory = proto.args[argument - 1];
@@ -397,8 +411,7 @@ bool Explorer::set_result(const HelperProto& proto, const CallFacts& facts) {
   }
   if (result.has(kMayBeNull)) result.id = new_id();
   const bool is_socket_lookup =
-      facts.map != nullptr && proto.id == BPF_FUNC_map_lookup_elem &&
-      (facts.map->type == BPF_MAP_TYPE_SOCKMAP || facts.map->type == BPF_MAP_TYPE_SOCKHASH);
+      facts.map != nullptr && proto.id == BPF_FUNC_map_lookup_elem && holds_sockets(*facts.map);
   const bool is_object = proto.ret != RetKind::kInteger && proto.ret != RetKind::kPtrToMapValue;
   if (is_socket_lookup || (is_object && (proto.ret_flags & kArgAcquire) != 0)) {
     const std::uint32_t id = new_id();

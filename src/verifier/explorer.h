@@ -142,6 +142,7 @@ class Explorer {
   bool check_alu(const Insn& insn);
   bool check_move(const Insn& insn);
   bool check_byte_swap(const Insn& insn);
+  bool forget_pointer(const Insn& insn);
   bool check_arithmetic(const Insn& insn, AluOp op, bool is_signed);
   bool add_to_pointer(const Insn& insn, AluOp op, const RegState& pointer, const RegState& number);
   bool check_pointer_kind(const Insn& insn, AluOp op, const RegState& pointer,
@@ -208,7 +209,7 @@ class Explorer {
   // --- call.cc
   bool check_helper_call(const Insn& insn);
   bool check_argument(const HelperProto& proto, std::size_t argument, CallFacts& facts);
-  bool check_argument_kind(const HelperArg& argument, std::uint8_t index);
+  bool check_argument_kind(const HelperArg& argument, std::uint8_t index, const MapSpec* map);
   bool check_argument_offset(const HelperArg& argument, std::uint8_t index);
   bool check_argument_value(const HelperProto& proto, std::size_t argument, CallFacts& facts);
   bool check_map_for_helper(const HelperProto& proto, const CallFacts& facts);

@@ -68,6 +68,7 @@ bool is_never_null(const RegState& reg) {
     case RegKind::kSocket:
     case RegKind::kSockCommon:
     case RegKind::kTcpSock:
+    case RegKind::kXdpSock:
       return true;
     case RegKind::kBtfObject:
       return reg.has(kTrusted) || reg.reference != 0;
@@ -357,7 +358,9 @@ bool Explorer::learn_packet_range(PathState& fall, PathState& taken, const Insn&
 
 Flow Explorer::check_may_goto(const Insn& insn) {
   // The kernel's counter may end the loop at any time: both ways are possible, any number of times.
-  const KnownState* before = find_earlier_entry(*state_, at_);
+  // The state kept just now, at this very instruction, is not an earlier visit.
+  const KnownState* latest = state_->parent;
+  const KnownState* before = latest == nullptr ? nullptr : find_earlier_entry(latest->state, at_);
   PathState* going_on = push_branch(at_ + 1);
   if (going_on == nullptr) return Flow::kRefused;
   ++going_on->may_goto_depth;

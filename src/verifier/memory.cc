@@ -6,6 +6,7 @@
 // net/core/filter.c (xdp_is_valid_access).
 #include <fmt/format.h>
 
+#include <cstddef>
 #include <limits>
 
 #include "verifier/explorer.h"
@@ -31,6 +32,50 @@ Scalar narrowed(std::uint32_t size, bool is_sign_extending) {
       return sign_extended<16>(Scalar::unknown());
     default:
       return sign_extended<32>(Scalar::unknown());
+  }
+}
+
+// A read of `size` bytes at `offset` within the field [from, from + field_size), aligned.
+bool is_part(std::int64_t offset, std::uint32_t size, std::size_t from, std::size_t field_size) {
+  const auto start = static_cast<std::int64_t>(from);
+  return offset >= start && offset + size <= start + static_cast<std::int64_t>(field_size) &&
+         size <= field_size;
+}
+
+bool is_sock_field(std::int64_t offset, std::uint32_t size) {
+  constexpr std::size_t kPort = offsetof(struct bpf_sock, dst_port);
+  if (offset >= static_cast<std::int64_t>(kPort) && offset < static_cast<std::int64_t>(kPort + 4)) {
+    // 16 bits, which older programs read as 32.
+    return size == 4 || is_part(offset, size, kPort, 2);
+  }
+  const bool is_whole_only =
+      offset < static_cast<std::int64_t>(offsetof(struct bpf_sock, family)) ||
+      (offset >= static_cast<std::int64_t>(offsetof(struct bpf_sock, mark)) &&
+       offset < static_cast<std::int64_t>(offsetof(struct bpf_sock, src_ip4)));
+  return size == 4 || (!is_whole_only && size < 4);
+}
+
+// Source: Linux 6.18, net/core/filter.c (bpf_sock_is_valid_access and its like).
+bool is_socket_field(RegKind kind, std::int64_t offset, std::uint32_t size) {
+  if (offset < 0 || offset % size != 0) return false;
+  const auto lies_in = [&](std::size_t from, std::size_t end) {
+    return offset >= static_cast<std::int64_t>(from) && offset < static_cast<std::int64_t>(end);
+  };
+  switch (kind) {
+    case RegKind::kSocket:
+      return lies_in(0, sizeof(struct bpf_sock)) && is_sock_field(offset, size);
+    case RegKind::kSockCommon:
+      return lies_in(0, sizeof(struct bpf_sock)) && is_sock_field(offset, size) &&
+             !lies_in(offsetof(struct bpf_sock, type), offsetof(struct bpf_sock, src_ip4));
+    case RegKind::kTcpSock: {
+      const bool is_wide = offset == offsetof(struct bpf_tcp_sock, bytes_received) ||
+                           offset == offsetof(struct bpf_tcp_sock, bytes_acked);
+      return lies_in(0, sizeof(struct bpf_tcp_sock)) && size == (is_wide ? 8u : 4u);
+    }
+    case RegKind::kXdpSock:
+      return offset == offsetof(struct bpf_xdp_sock, queue_id) && size == 4;
+    default:
+      return false;
   }
 }
 
@@ -98,7 +143,8 @@ bool Explorer::check_access(const MemoryAccess& access) {
 // be aligned; atomics everywhere.
 bool Explorer::check_alignment(const RegState& pointer, const MemoryAccess& access) {
   bool is_strict = access.is_exact_alignment_needed || pointer.kind == RegKind::kStack;
-  if (access.insn == nullptr && pointer.kind == RegKind::kStack) is_strict = false;
+  // What a helper does byte by byte needs none.
+  if (access.insn == nullptr && !access.is_exact_alignment_needed) is_strict = false;
   if (!is_strict || access.size <= 1) return true;
   Tnum<64> at = pointer.var.bits +
                 Tnum<64>::constant(static_cast<std::uint64_t>(pointer.offset + access.offset));
@@ -261,17 +307,28 @@ bool Explorer::access_memory(const MemoryAccess& access) {
   return true;
 }
 
-// Sockets and maps: the kernel lets a program read a few words of them; here they are handles.
+// Sockets: their documented fields can be read, whole or a part. Maps are handles.
 bool Explorer::access_object(const MemoryAccess& access) {
   const RegState& pointer = reg(access.pointer);
   if (access.is_write) {
     return reject(Rule::kMemoryAccess,
                   fmt::format("R{} cannot write into {}", access.pointer, kind_words(pointer)));
   }
+  if (pointer.has(kMayBeNull) || pointer.kind == RegKind::kMap) {
+    return reject(pointer.has(kMayBeNull) ? Rule::kNullCheck : Rule::kMemoryAccess,
+                  fmt::format("R{} invalid mem access '{}'", access.pointer, kind_words(pointer)));
+  }
+  if (!pointer.var.is_constant() || pointer.var.constant_value() != 0) {
+    return check_fixed_offset(access.pointer);
+  }
+  const std::int64_t offset = access.offset + pointer.offset;
+  if (is_socket_field(pointer.kind, offset, access.size)) {
+    write_unknown(access);
+    return true;
+  }
   return reject(Rule::kMemoryAccess,
-                fmt::format("R{} invalid mem access '{}'", access.pointer, kind_words(pointer)),
-                fmt::format("r{} is a {}: its fields are not offered here", access.pointer,
-                            kind_words(pointer)));
+                fmt::format("R{} invalid {} access off={} size={}", access.pointer,
+                            kind_words(pointer), offset, access.size));
 }
 
 // --- the context
