@@ -64,6 +64,14 @@ class MapHost {
   virtual Map* acquire_map(std::uint32_t handle) noexcept;
   virtual int map_error(std::uint32_t handle) noexcept;
   virtual void release_map(Map* map) noexcept;
+  // The queue of `queue_size` frames to the worker of `cpu`, or null when the host has none.
+  virtual FrameSink* acquire_cpu_queue(std::uint32_t cpu, std::uint32_t queue_size) noexcept;
+  virtual void release_cpu_queue(FrameSink* queue) noexcept;
+  // The AF_XDP socket behind a handle, or null; why: -EBADF, -ENOTSOCK, -EOPNOTSUPP (another
+  // family).
+  virtual FrameSink* acquire_socket(std::uint32_t handle) noexcept;
+  virtual int socket_error(std::uint32_t handle) noexcept;
+  virtual void release_socket(FrameSink* socket) noexcept;
 };
 
 struct MapOptions {

@@ -65,6 +65,17 @@ class TestHost final : public MapHost {
     return found->second;
   }
   void release_map(Map*) noexcept override { --held_; }
+  FrameSink* acquire_cpu_queue(std::uint32_t, std::uint32_t) noexcept override {
+    held_ += has_queues_;
+    return has_queues_ ? &sinks_[0] : nullptr;
+  }
+  void release_cpu_queue(FrameSink*) noexcept override { --held_; }
+  FrameSink* acquire_socket(std::uint32_t handle) noexcept override {
+    held_ += handle == 30;
+    return handle == 30 ? &sinks_[0] : nullptr;
+  }
+  void release_socket(FrameSink*) noexcept override { --held_; }
+  void set_has_queues() { has_queues_ = true; }
   void add_map(std::uint32_t handle, Map* map) { maps_[handle] = map; }
   int held() const { return held_; }
 
@@ -73,6 +84,7 @@ class TestHost final : public MapHost {
   std::map<std::uint32_t, ProgramEntry> programs_;
   std::map<std::uint32_t, Map*> maps_;
   int held_ = 0;
+  bool has_queues_ = false;
 };
 
 MapSpec make_spec(std::uint32_t type, std::uint32_t key_size, std::uint32_t value_size,
@@ -446,6 +458,43 @@ TEST(Devmap, ResolvesPortsAndProgramsOnce) {
     EXPECT_EQ(seen->ifindex, 2u);  // what a program holds stays readable
     EXPECT_EQ(map->user_update(&key, bytes_of(Value{1, 12}), BPF_ANY), 0);
   }
+  EXPECT_EQ(host.held(), 0);
+}
+
+TEST(Cpumap, AHostWithoutQueuesSaysSo) {
+  TestHost host;
+  auto map = make_map(make_spec(BPF_MAP_TYPE_CPUMAP, 4, 8, 2), host);
+  const std::uint32_t key = 1;
+  const std::array<std::uint32_t, 2> value{192, 0};
+  RedirectTarget target;
+  EXPECT_EQ(map->user_update(&key, bytes_of(value), BPF_ANY), -EOPNOTSUPP);
+  EXPECT_FALSE(map->find_redirect_target(1, target));
+  host.set_has_queues();
+  EXPECT_EQ(map->user_update(&key, bytes_of(value), BPF_ANY), 0);
+  EXPECT_TRUE(map->find_redirect_target(1, target));
+  EXPECT_EQ(target.sink, host.find_sink(1));
+  EXPECT_FALSE(map->find_redirect_target(0, target));
+  EXPECT_FALSE(map->find_redirect_target((1ull << 32) + 1, target));
+  EXPECT_EQ(map->lookup(&key, 0), nullptr);
+  EXPECT_EQ(host.held(), 1);
+  map = nullptr;
+  EXPECT_EQ(host.held(), 0);
+}
+
+TEST(Xskmap, RedirectsToSocketsAndReturnsThem) {
+  TestHost host;
+  auto map = make_map(make_spec(BPF_MAP_TYPE_XSKMAP, 4, 4, 2), host);
+  const std::uint32_t key = 1;
+  std::uint32_t handle = 30;
+  RedirectTarget target;
+  EXPECT_EQ(map->user_update(&key, bytes_of(handle), BPF_ANY), 0);
+  EXPECT_EQ(map->user_update(&key, bytes_of(handle), BPF_NOEXIST), 0);  // the same one
+  EXPECT_EQ(host.held(), 1);
+  EXPECT_TRUE(map->find_redirect_target(1, target));
+  EXPECT_EQ(target.sink, host.find_sink(1));
+  EXPECT_EQ(map->lookup(&key, 0), host.find_sink(1));
+  EXPECT_EQ(map->user_lookup(&key, writable_bytes_of(handle), 0), -EOPNOTSUPP);
+  map = nullptr;
   EXPECT_EQ(host.held(), 0);
 }
 

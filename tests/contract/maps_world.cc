@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -73,6 +74,7 @@ Result<std::unique_ptr<MapsWorld>> MapsWorld::create() {
   for (const std::uint32_t bad : {0x7ffffff0u, 0xffffffffu, 100'000u}) {
     world->program_handles_.push_back(bad);
   }
+  LMN_CHECK_OK(world->make_sockets());
   MapSpec spec;
   spec.type = BPF_MAP_TYPE_ARRAY;
   spec.key_size = 4;
@@ -190,5 +192,41 @@ Map* MapsWorld::acquire_map(std::uint32_t handle) noexcept {
 
 int MapsWorld::map_error(std::uint32_t handle) noexcept { return program_error(handle); }
 void MapsWorld::release_map(Map*) noexcept { --held_maps_; }
+
+Result<void> MapsWorld::make_sockets() {
+  cpu_queue_ = std::make_unique<NullSink>();
+  for (int i = 0; i < 2; ++i) {
+    UniqueFd fd(::socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0));
+    if (!fd.is_open()) return make_error(system_error("socket(AF_XDP)", errno));
+    const auto handle = static_cast<std::uint32_t>(fd.get());
+    sockets_[handle] = std::make_unique<NullSink>();
+    socket_handles_.push_back(handle);
+    socket_fds_.push_back(std::move(fd));
+  }
+  other_socket_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  for (const int fd : {other_socket_.get(), other_file_.get(), 0x7ffffff0, -1}) {
+    socket_handles_.push_back(static_cast<std::uint32_t>(fd));
+  }
+  return {};
+}
+
+FrameSink* MapsWorld::acquire_cpu_queue(std::uint32_t, std::uint32_t) noexcept {
+  ++held_sinks_;
+  return cpu_queue_.get();
+}
+void MapsWorld::release_cpu_queue(FrameSink*) noexcept { --held_sinks_; }
+
+FrameSink* MapsWorld::acquire_socket(std::uint32_t handle) noexcept {
+  const auto found = sockets_.find(handle);
+  if (found == sockets_.end()) return nullptr;
+  ++held_sinks_;
+  return found->second.get();
+}
+
+int MapsWorld::socket_error(std::uint32_t handle) noexcept {
+  if (handle == static_cast<std::uint32_t>(other_socket_.get())) return -EOPNOTSUPP;
+  return handle == static_cast<std::uint32_t>(other_file_.get()) ? -ENOTSOCK : -EBADF;
+}
+void MapsWorld::release_socket(FrameSink*) noexcept { --held_sinks_; }
 
 }  // namespace lmn

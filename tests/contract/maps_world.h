@@ -42,8 +42,11 @@ class MapsWorld final : public MapHost {
   const std::vector<std::uint32_t>& map_handles() const { return map_handles_; }
   std::size_t map_template_count() const { return 3; }
   std::shared_ptr<const MapSpec> map_template(std::size_t index) const;
+  // Descriptors of AF_XDP sockets, of another socket and of no socket, and numbers that are none.
+  const std::vector<std::uint32_t>& socket_handles() const { return socket_handles_; }
   int held_programs() const { return held_programs_; }
   int held_maps() const { return held_maps_; }
+  int held_sinks() const { return held_sinks_; }  // CPU queues and sockets
 
   // MapHost, for LMN's side
   FrameSink* find_sink(std::uint32_t ifindex) noexcept override;
@@ -53,12 +56,18 @@ class MapsWorld final : public MapHost {
   Map* acquire_map(std::uint32_t handle) noexcept override;
   int map_error(std::uint32_t handle) noexcept override;
   void release_map(Map* map) noexcept override;
+  FrameSink* acquire_cpu_queue(std::uint32_t cpu, std::uint32_t queue_size) noexcept override;
+  void release_cpu_queue(FrameSink* queue) noexcept override;
+  FrameSink* acquire_socket(std::uint32_t handle) noexcept override;
+  int socket_error(std::uint32_t handle) noexcept override;
+  void release_socket(FrameSink* socket) noexcept override;
 
  private:
   MapsWorld() = default;
   Result<void> enter_namespace();
   Result<void> load_program(std::uint32_t type, std::uint32_t attach_type, std::uint32_t flags);
   Result<void> make_map(const MapSpec& spec);
+  Result<void> make_sockets();
 
   std::vector<KernelProgram> programs_;
   std::vector<UniqueFd> taps_;
@@ -68,10 +77,16 @@ class MapsWorld final : public MapHost {
   std::vector<KernelMap> kernel_maps_;
   std::map<std::uint32_t, std::unique_ptr<Map>> maps_;
   std::vector<std::uint32_t> map_handles_;
+  std::vector<UniqueFd> socket_fds_;
+  UniqueFd other_socket_;
+  std::unique_ptr<FrameSink> cpu_queue_;
+  std::map<std::uint32_t, std::unique_ptr<FrameSink>> sockets_;
+  std::vector<std::uint32_t> socket_handles_;
   std::vector<std::uint32_t> program_handles_;
   std::vector<std::uint32_t> ifindexes_;
   int held_programs_ = 0;
   int held_maps_ = 0;
+  int held_sinks_ = 0;
 };
 
 }  // namespace lmn
