@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/assert.h"
+#include "verifier/trace.h"
 
 namespace lmn {
 
@@ -90,6 +91,7 @@ bool Explorer::explore(PathState initial) {
   state_ = std::make_unique<PathState>(std::move(initial));
   at_ = state_->insn;
   previous_ = at_;
+  if (options_.listener != nullptr) options_.listener->on_walk(root_);
   while (true) {
     switch (step()) {
       case Flow::kRefused:
@@ -116,6 +118,7 @@ Flow Explorer::step() {
   has_history_entry_ = false;
   state_->insn = at_;
   state_->previous = previous_;
+  if (options_.listener != nullptr) options_.listener->on_visit(*state_);
   if (is_point(at_, kPrunePoint)) {
     switch (visit_known_states()) {
       case Visit::kIncluded:
@@ -248,6 +251,7 @@ void Explorer::end_path() {
 
 bool Explorer::take_next_path() {
   if (pending_.empty()) return false;
+  if (options_.listener != nullptr) options_.listener->on_next_path();
   state_ = std::move(pending_.back());
   pending_.pop_back();
   at_ = state_->insn;
@@ -267,6 +271,7 @@ PathState* Explorer::push_branch(std::uint32_t to) {
   copy->previous = at_;
   if (copy->parent != nullptr) ++copy->parent->branches;
   pending_.push_back(std::move(copy));
+  if (options_.listener != nullptr) options_.listener->on_branch();
   return pending_.back().get();
 }
 

@@ -15,6 +15,7 @@
 
 #include "base/assert.h"
 #include "verifier/explorer.h"
+#include "verifier/trace.h"
 
 namespace lmn {
 namespace {
@@ -109,6 +110,7 @@ Explorer::Visit Explorer::visit_known_states() {
           up->is_within_loop = true;
         }
       }
+      if (options_.listener != nullptr) options_.listener->on_included(known, is_in_loop);
       return Visit::kIncluded;
     }
     if (is_worth_keeping) ++known.misses;
@@ -162,6 +164,7 @@ void Explorer::keep_state() {
   facts_.peak_states =
       std::max<std::uint64_t>(facts_.peak_states, states_.size() - free_states_.size());
   facts_.peak_bytes = std::max(facts_.peak_bytes, bytes_);
+  if (options_.listener != nullptr) options_.listener->on_keep(*kept);
   state_->parent = kept;
   state_->first_insn = at_;
   state_->history.clear();

@@ -58,11 +58,14 @@ struct VerifierReport {
   std::string words;           // the same for a person
 };
 
+class VerifierListener;
+
 struct VerifyOptions {
   const Btf* btf = nullptr;          // of the object; global functions need it
   VerifierReport* report = nullptr;  // filled on refusal
   std::uint64_t processed_max = limits::kInsnProcessedMax;
   std::size_t memory_max = limits::kVerifierBytesMax;
+  VerifierListener* listener = nullptr;  // for tests: trace.h
 };
 
 // What was learnt of one instruction on all paths to it.
