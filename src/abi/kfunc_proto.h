@@ -144,6 +144,7 @@ enum : std::uint32_t {
   kKfCallsLater = 1u << 22,  // its callback runs after the program
   kKfSpinLock = 1u << 23,    // takes its lock argument; 0 in r0 means held
   kKfSpinUnlock = 1u << 24,
+  kKfTrap = 1u << 25,  // a call that could be reached is refused
 };
 
 struct KfuncArg {
@@ -160,6 +161,7 @@ struct KfuncProto {
   std::uint32_t flags = 0;
   KfuncRet ret = KfuncRet::kVoid;
   bool ret_is_signed = false;
+  bool ret_is_read_only = false;   // of kMem and kMemOfSize
   std::uint32_t ret_size = 0;      // bytes, of kScalar and kMem
   std::string_view ret_type_name;  // of kKernelObject
   std::array<KfuncArg, 5> args{};

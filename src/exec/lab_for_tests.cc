@@ -202,6 +202,7 @@ Environment Lab::environment() const {
   environment.map_types = map_type_infos();
   environment.context = kXdpMdFields;
   environment.strictness = strictness;
+  environment.kfuncs = kfuncs;
   return environment;
 }
 
@@ -212,6 +213,8 @@ Result<std::unique_ptr<CompiledProgram>> Lab::compile(std::string_view text) {
   program.expected_attach_type = expected_attach_type;
   program.license = "GPL";
   program.functions.push_back({{0}, "lab", 1});  // a BTF id: tail calls in functions need BTF
+  program.exception_callback = exception_callback;
+  for (const std::string& name : kfunc_names) program.kfuncs.emplace_back().name = name;
   LMN_TRY(program.insns, assemble(text));
   std::vector<MapSpec> specs;
   std::vector<Map*> maps;
@@ -221,7 +224,8 @@ Result<std::unique_ptr<CompiledProgram>> Lab::compile(std::string_view text) {
     maps.push_back(map.get());
   }
   LMN_TRY(auto structured, check_structure(environment(), program, specs));
-  return make_interpreted(std::move(structured), environment(), maps, {find_body}, options);
+  return make_interpreted(std::move(structured), environment(), maps, {find_body, find_kfunc_body},
+                          options);
 }
 
 CompiledProgram* Lab::prepare(std::string_view text) {

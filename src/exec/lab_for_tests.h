@@ -16,6 +16,8 @@
 #include <linux/bpf.h>
 
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -82,6 +84,11 @@ class Lab {
   std::uint32_t expected_attach_type = BPF_XDP;
   std::vector<std::uint8_t> packet = std::vector<std::uint8_t>(64, 0x11);
   std::uint32_t metadata_bytes = 0;
+  // Kernel functions: the table, and the names that `call kfunc#N` means.
+  std::span<const KfuncProto> kfuncs;
+  HelperFn (*find_kfunc_body)(std::string_view name) noexcept = nullptr;
+  std::vector<std::string> kfunc_names;
+  std::optional<InsnIndex> exception_callback;
   RunContext context;
 
  private:

@@ -45,20 +45,23 @@ constexpr std::uint32_t kCallsBack = kKfCallsBack;
 constexpr std::uint32_t kCallsLater = kKfCallsLater;
 constexpr std::uint32_t kSpinLock = kKfSpinLock;
 constexpr std::uint32_t kSpinUnlock = kKfSpinUnlock;
+constexpr std::uint32_t kTrap = kKfTrap;
 
 struct Ret {
   KfuncRet kind;
   std::uint32_t size = 0;
   bool is_signed = false;
   std::string_view type_name{};
+  bool is_read_only = false;
 };
 constexpr Ret kVoid{KfuncRet::kVoid};
 constexpr Ret kInt{KfuncRet::kScalar, 4, true};
 constexpr Ret kUint{KfuncRet::kScalar, 4};
 constexpr Ret kLong{KfuncRet::kScalar, 8, true};
 constexpr Ret kBool{KfuncRet::kScalar, 1};
-constexpr Ret kIntInMemory{KfuncRet::kMem, 4};
+constexpr Ret kIntInMemory{KfuncRet::kMem, 4, false, {}, true};
 constexpr Ret kMemOfSize{KfuncRet::kMemOfSize};
+constexpr Ret kConstMemOfSize{KfuncRet::kMemOfSize, 0, false, {}, true};
 constexpr Ret kCtxObject{KfuncRet::kCtxObject};
 constexpr Ret kUntrusted{KfuncRet::kUntrusted};
 constexpr Ret kAllocated{KfuncRet::kAllocObject};
@@ -217,6 +220,7 @@ constexpr Row make_row(std::string_view name, std::string_view since, std::uint3
   proto.flags = flags;
   proto.ret = ret.kind;
   proto.ret_is_signed = ret.is_signed;
+  proto.ret_is_read_only = ret.is_read_only;
   proto.ret_size = ret.size;
   proto.ret_type_name = ret.type_name;
   proto.args = args;

@@ -77,7 +77,7 @@ std::uint64_t at(void* pointer) { return reinterpret_cast<std::uintptr_t>(pointe
 
 TEST(KfuncTable, RowsHaveABodyOrAReasonOrAnEngine) {
   constexpr std::uint32_t kByEngine = kKfThrows | kKfRcuLock | kKfRcuUnlock | kKfPreemptDisable |
-                                      kKfPreemptEnable | kKfIrqSave | kKfIrqRestore;
+                                      kKfPreemptEnable | kKfIrqSave | kKfIrqRestore | kKfTrap;
   std::size_t offered = 0;
   for (const KfuncProto& proto : kfunc_protos()) {
     const bool is_by_engine = (proto.flags & kByEngine) != 0;

@@ -30,8 +30,9 @@ std::string last_insn_words(const ProgramSpec& program, InsnIndex start) {
                      function_words(program, start));
 }
 
-// Which slots control can reach from the first one, through jumps, calls and addresses of
-// functions. The second slot of lddw is marked only when a jump leads there.
+// Which slots control can reach from the first one and the exception callback's first, through
+// jumps, calls and addresses of functions. The second slot of lddw is marked only when a jump leads
+// there.
 std::vector<bool> reached_slots(const StructureDraft& draft) {
   std::vector<bool> is_reached(draft.slot_count());
   std::vector<std::uint32_t> pending = {0};
@@ -42,6 +43,7 @@ std::vector<bool> reached_slots(const StructureDraft& draft) {
     }
   };
   is_reached[0] = true;
+  if (draft.program.exception_callback) visit(draft.program.exception_callback->value);
   while (!pending.empty()) {
     const std::uint32_t at = pending.back();
     pending.pop_back();
@@ -112,6 +114,12 @@ Result<void> find_subprograms(StructureDraft& draft) {
     }
     references.emplace_back(InsnIndex{at}, *target);
     starts.push_back(*target);
+  }
+  if (const auto callback = draft.program.exception_callback) {
+    if (callback->value >= draft.slot_count()) {
+      return refuse(draft.program, Rule::kCallTarget, "exception callback outside the program");
+    }
+    starts.push_back(*callback);
   }
   std::ranges::sort(starts);
   starts.erase(std::ranges::unique(starts).begin(), starts.end());

@@ -141,6 +141,7 @@ class Propagation {
 
   std::vector<bool> run() {
     flow_to(InsnIndex{0}, {});
+    if (draft_.program.exception_callback) flow_to(*draft_.program.exception_callback, {});
     while (!pending_.empty()) {
       const std::uint32_t block = pending_.back();
       pending_.pop_back();

@@ -72,10 +72,23 @@ const Step* start(Machine& machine, const ProgramImage& image, XdpBuff& buff) {
   machine.last_serial = 0;  // no shadow outlives a run
   machine.insns_left = machine.limits->insns_max;
   machine.is_trapped = false;
+  machine.is_thrown = false;
+  machine.rcu_depth = 0;
+  machine.preempt_depth = 0;
   open_frame(machine, image);
   machine.set_uninit(0, kFramePointer - 1);
   set_context_argument(machine);
   return image.step_at(0);
+}
+
+bool is_balanced(Machine& machine, const Step* step) {
+  if (machine.reference_count > 0) {
+    machine.fail_at_limit(step, TrapReason::kUnreleased, machine.reference_count);
+    return false;
+  }
+  if (machine.rcu_depth == 0 && machine.preempt_depth == 0) return true;
+  machine.fail(step, TrapReason::kSection);
+  return false;
 }
 
 const Step* call_function(Machine& machine, const Step* step) {
@@ -92,9 +105,10 @@ const Step* exit_function(Machine& machine, const Step* step) {
     return return_to;
   }
   if (!machine.shadow[0].is_initialised()) return machine.fail(step, TrapReason::kUninitReturn, 0);
-  if (machine.depth == 0 && machine.reference_count > 0) {
-    return machine.fail_at_limit(step, TrapReason::kUnreleased, machine.reference_count);
+  if (machine.depth == 0 && machine.context->held_lock.is_held()) {
+    return machine.fail(step, TrapReason::kSpinLock);
   }
+  if (machine.depth == 0 && !is_balanced(machine, step)) return nullptr;
   if (machine.depth > 0) pop_frame(machine);
   return nullptr;
 }
@@ -110,9 +124,7 @@ const Step* tail_call(Machine& machine, const Step* step) {
   if (machine.tail_call_count >= limits::kTailCallsMax) return not_taken;
   const ProgramEntry* entry = map.find_program(index);
   if (entry == nullptr || entry->interpreter_image == nullptr) return not_taken;
-  if (machine.reference_count > 0) {
-    return machine.fail_at_limit(step, TrapReason::kUnreleased, machine.reference_count);
-  }
+  if (!is_balanced(machine, step)) return nullptr;
   ++machine.tail_call_count;
   const auto& image = *static_cast<const ProgramImage*>(entry->interpreter_image);
   open_frame(machine, image);
@@ -148,6 +160,13 @@ std::uint64_t call_back(void* engine_state, std::uint64_t function,
   machine.call_site = call_site;
   machine.pending = pending;
   return machine.is_trapped ? kStop : machine.value[0];
+}
+
+void stop(void* engine_state) noexcept {
+  Machine& machine = *static_cast<Machine*>(engine_state);
+  if (machine.is_trapped) return;
+  machine.fail(machine.call_site, TrapReason::kStopped);
+  machine.trap.helper_id = machine.pending->proto->id;
 }
 
 }  // namespace lmn::interp

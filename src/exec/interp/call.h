@@ -23,6 +23,10 @@ namespace lmn::interp {
 // Sets the machine to the first instruction of `image`, with the context in r1.
 const Step* start(Machine& machine, const ProgramImage& image, XdpBuff& buff);
 
+// Nothing is held that has to be given back before the program ends, and no section is open. False:
+// trapped.
+bool is_balanced(Machine& machine, const Step* step);
+
 // Each of these gives the next step; null when the program ended, by a trap or (exit) by returning
 // to C++.
 const Step* call_function(Machine& machine, const Step* step);
@@ -34,6 +38,9 @@ const Step* may_goto(Machine& machine, const Step* step);
 // trapped, which ends every loop that calls back.
 std::uint64_t call_back(void* engine_state, std::uint64_t function,
                         std::span<const std::uint64_t> args) noexcept;
+
+// RunContext::stop: the program traps at the helper call it is in.
+void stop(void* engine_state) noexcept;
 
 // Runs from `step` until the current frame's function returns to C++ or a trap. Defined by
 // interpreter.cc.

@@ -12,6 +12,7 @@
 
 #include "exec/interp/call.h"
 #include "exec/interp/memory_access.h"
+#include "exec/interp/stack_object.h"
 #include "maps/map.h"
 
 namespace lmn::interp {
@@ -31,6 +32,8 @@ struct Call {
   PendingHelper pending;
   std::uint64_t alloc_size_bytes = 0;  // of a kConstAllocSizeOrZero argument
   std::uint16_t released = kNoReference;
+  Shadow dynptr = Shadow::uninit();  // of the dynptr argument that is used
+  std::uint8_t new_dynptr_reg = 0;   // of the dynptr argument that is made
 };
 
 bool fail(Call& call, TrapReason reason, std::uint8_t reg) {
@@ -127,12 +130,74 @@ bool check_map_field(Call& call, std::uint8_t reg, std::uint64_t size_bytes) {
   return check_memory(call, reg, {ArgKind::kPtrToMem, kArgWrite, 0}, size_bytes);
 }
 
+// Locks are opened in the order of the program: one at a time, and only the one that is held.
+bool check_spin_lock(Call& call, std::uint8_t reg) {
+  if (!check_map_field(call, reg, kSpinLockBytes)) return false;
+  if (value_of(call, reg) % kSpinLockBytes != 0) return fail(call, TrapReason::kArgument, reg);
+  if (call.proto.id != BPF_FUNC_spin_unlock) return true;
+  const auto* word = reinterpret_cast<const void*>(value_of(call, reg));
+  return call.machine.context->held_lock.is(word) || fail(call, TrapReason::kSpinLock, reg);
+}
+
 bool check_owned_memory(Call& call, std::uint8_t reg, const HelperArg& arg) {
   const Shadow& shadow = shadow_of(call, reg);
   if (shadow.kind != ValueKind::kMemory) return fail(call, TrapReason::kArgument, reg);
   if (shadow.object != value_of(call, reg)) return fail(call, TrapReason::kArgumentModified, reg);
   if (!check_memory(call, reg, {ArgKind::kPtrToMem, 0, 0}, shadow.detail)) return false;
   if ((arg.flags & kArgRelease) != 0) call.released = shadow.reference;
+  return true;
+}
+
+// A dynptr on the stack, or room for one.
+bool check_dynptr(Call& call, std::uint8_t reg, const HelperArg& arg) {
+  if ((arg.flags & kArgUninit) != 0) {
+    const StackPlace place = stack_place(call.machine, reg, kDynptrSlots);
+    if (place.frame == nullptr) return fail(call, TrapReason::kArgument, reg);
+    // What it is a slice of: memory whose life does not end with a frame.
+    const bool is_local = (arg.flags & kArgDynptrLocal) != 0;
+    if (is_local && shadow_of(call, 1).kind != ValueKind::kMapValue) {
+      return fail(call, TrapReason::kArgument, 1);
+    }
+    call.new_dynptr_reg = reg;
+    return true;
+  }
+  const Shadow* dynptr = find_stack_object(call.machine, reg, kDynptrSlots);
+  if (dynptr == nullptr) return fail(call, TrapReason::kArgument, reg);
+  const StackObjectKind kind = stack_object_kind(*dynptr);
+  if (kind != StackObjectKind::kDynptr && kind != StackObjectKind::kPacketDynptr) {
+    return fail(call, TrapReason::kArgument, reg);
+  }
+  const bool is_release = (arg.flags & kArgRelease) != 0;
+  if (is_release && dynptr->reference == kNoReference) {
+    return fail(call, TrapReason::kArgument, reg);
+  }
+  call.dynptr = *dynptr;
+  if (is_release) call.released = dynptr->reference;
+  return true;
+}
+
+// The dynptr that the helper has made belongs to the program from now on.
+bool set_dynptr(Call& call) {
+  const std::uint8_t reg = call.new_dynptr_reg;
+  if (reg == 0) return true;
+  Machine& machine = call.machine;
+  const HelperArg& arg = call.proto.args[reg - 1u];
+  std::uint8_t rights = kMayRead | kMayWrite;
+  std::uint16_t reference = kNoReference;
+  if ((arg.flags & kArgDynptrLocal) != 0) rights = call.pending.shadows[0].rights;
+  // Also one that could not be made must be given back.
+  if ((arg.flags & kArgDynptrRingbuf) != 0) {
+    reference = acquire(machine, call.proto.id);
+    if (reference == kNoReference) {
+      machine.fail_at_limit(call.step, TrapReason::kTooManyReferences, kReferencesMax);
+      return false;
+    }
+  }
+  const StackPlace place = stack_place(machine, reg, kDynptrSlots);
+  mark_object(
+      *place.frame, place.offset, kDynptrSlots,
+      Shadow::stack_object(machine.value[reg], stack_object_detail(StackObjectKind::kDynptr),
+                           rights, reference));
   return true;
 }
 
@@ -179,7 +244,7 @@ bool check_argument(Call& call, std::uint8_t reg) {
     case ArgKind::kPtrToCtx:
       return check_context(call, reg);
     case ArgKind::kPtrToSpinLock:
-      return check_map_field(call, reg, kSpinLockBytes);
+      return check_spin_lock(call, reg);
     case ArgKind::kPtrToTimer:
       return check_map_field(call, reg, kTimerBytes);
     case ArgKind::kPtrToRingbufMem:
@@ -194,6 +259,7 @@ bool check_argument(Call& call, std::uint8_t reg) {
     case ArgKind::kAnything:
       return true;
     case ArgKind::kPtrToDynptr:
+      return check_dynptr(call, reg, arg);
     case ArgKind::kPtrToSocket:
     case ArgKind::kPtrToSockCommon:
     case ArgKind::kPtrToBtfId:
@@ -202,22 +268,6 @@ bool check_argument(Call& call, std::uint8_t reg) {
       return fail(call, TrapReason::kArgument, reg);  // refused when the image was built
   }
   return fail(call, TrapReason::kArgument, reg);
-}
-
-void release(Machine& machine, std::uint16_t number) {
-  auto* end = machine.references.data() + machine.reference_count;
-  machine.reference_count = static_cast<std::uint16_t>(
-      std::remove_if(machine.references.data(), end,
-                     [number](const Reference& held) { return held.number == number; }) -
-      machine.references.data());
-}
-
-// A new reference, or kNoReference when the table is full.
-std::uint16_t acquire(Machine& machine, std::uint32_t helper_id) {
-  if (machine.reference_count == kReferencesMax) return kNoReference;
-  if (++machine.last_reference == kNoReference) machine.last_reference = 0;
-  machine.references[machine.reference_count++] = {machine.last_reference, helper_id};
-  return machine.last_reference;
 }
 
 // r0 as the prototype says. False: trapped.
@@ -254,8 +304,12 @@ bool set_result(Call& call, std::uint64_t result) {
                                          kMayRead | kMayWrite, reference);
       return true;
     }
-    case RetKind::kInteger:
     case RetKind::kPtrToDynptrMem:
+      if (result == 0) return true;
+      machine.shadow[0] = Shadow::memory(result, static_cast<std::uint32_t>(call.alloc_size_bytes),
+                                         call.dynptr.rights, call.dynptr.reference);
+      return true;
+    case RetKind::kInteger:
     case RetKind::kPtrToSocket:
     case RetKind::kPtrToSockCommon:
     case RetKind::kPtrToTcpSock:
@@ -328,6 +382,10 @@ const Step* call_helper(Machine& machine, const Step* step) {
   Call call{machine, step, proto, {}};
   call.pending.proto = &proto;
   call.pending.map = nullptr;
+  if ((proto.flags & kHelperNoSpinLock) != 0 && machine.context->held_lock.is_held()) {
+    fail(call, TrapReason::kSpinLock, Trap::kNoRegister);
+    return nullptr;
+  }
   for (std::uint8_t reg = 1; reg <= 5; ++reg) {
     if (!check_argument(call, reg)) return nullptr;
   }
@@ -350,7 +408,11 @@ const Step* call_helper(Machine& machine, const Step* step) {
   if (machine.is_trapped) return nullptr;
 
   if ((proto.flags & kHelperChangesPacket) != 0) ++machine.context->packet_generation;
+  if (!set_dynptr(call)) return nullptr;
   if (call.released != kNoReference) release(machine, call.released);
+  if (call.released != kNoReference && call.dynptr.is_initialised()) {
+    drop_object(*reinterpret_cast<Frame*>(call.pending.shadows[0].object), call.dynptr.object);
+  }
   machine.set_uninit(1, 5);
   return set_result(call, result) ? step + 1 : nullptr;
 }

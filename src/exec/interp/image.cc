@@ -8,9 +8,11 @@
 #include <fmt/format.h>
 #include <linux/bpf.h>
 
+#include <algorithm>
 #include <bit>
 
 #include "exec/helper_table.h"
+#include "exec/interp/kfunc_call.h"
 #include "insn/insn_table.h"
 #include "maps/map.h"
 
@@ -39,8 +41,8 @@ bool is_argument_supported(ArgKind kind) {
     case ArgKind::kPtrToFunc:
     case ArgKind::kPtrToStack:
     case ArgKind::kPtrToConstStr:
-      return true;
     case ArgKind::kPtrToDynptr:
+      return true;
     case ArgKind::kPtrToSocket:
     case ArgKind::kPtrToSockCommon:
     case ArgKind::kPtrToBtfId:
@@ -53,7 +55,7 @@ bool is_argument_supported(ArgKind kind) {
 
 bool is_result_supported(RetKind kind) {
   return kind == RetKind::kInteger || kind == RetKind::kVoid || kind == RetKind::kPtrToMapValue ||
-         kind == RetKind::kPtrToMem;
+         kind == RetKind::kPtrToMem || kind == RetKind::kPtrToDynptrMem;
 }
 
 bool is_proto_supported(const HelperProto& proto) {
@@ -191,11 +193,7 @@ Result<void> ProgramImage::add_call(std::uint32_t slot, const HelperTable& helpe
     LMN_TRY(step.index, target(slot, step.imm));
     return {};
   }
-  if (step.src == BPF_PSEUDO_KFUNC_CALL) {
-    const auto index = static_cast<std::size_t>(step.imm);
-    const std::string name = index < program_->kfuncs.size() ? program_->kfuncs[index].name : "?";
-    return insn_error(ErrorCode::kNotSupported, slot, fmt::format("kernel function '{}'", name));
-  }
+  if (step.src == BPF_PSEUDO_KFUNC_CALL) return add_kfunc_call(slot, helpers, step);
   const auto id = static_cast<std::uint32_t>(step.imm);
   const HelperProto* proto = environment_.find_helper(id);
   if (proto == nullptr) {
@@ -210,6 +208,29 @@ Result<void> ProgramImage::add_call(std::uint32_t slot, const HelperTable& helpe
   return {};
 }
 
+Result<void> ProgramImage::add_kfunc_call(std::uint32_t slot, const HelperTable& helpers,
+                                          Step& step) {
+  const auto position = static_cast<std::size_t>(step.imm);
+  if (position >= program_->kfuncs.size()) {
+    return insn_error(ErrorCode::kInvalidArgument, slot,
+                      fmt::format("kernel function {} of {}", position, program_->kfuncs.size()));
+  }
+  const std::string& name = program_->kfuncs[position].name;
+  const KfuncProto* proto = environment_.find_kfunc(name);
+  if (proto == nullptr) {
+    return insn_error(ErrorCode::kNotSupported, slot, fmt::format("kernel function '{}'", name));
+  }
+  const HelperFn body =
+      helpers.find_kfunc_body != nullptr ? helpers.find_kfunc_body(name) : nullptr;
+  if ((body == nullptr && !is_engine_kfunc(*proto)) || !is_kfunc_supported(*proto)) {
+    return insn_error(ErrorCode::kNotSupported, slot,
+                      fmt::format("kernel function '{}': its arguments or result", name));
+  }
+  step.index = static_cast<std::uint32_t>(kfuncs_.size());
+  kfuncs_.push_back({proto, body});
+  return {};
+}
+
 const Step* ProgramImage::find_step(std::uint64_t address) const {
   const auto base = reinterpret_cast<std::uintptr_t>(steps_.data());
   const std::uint64_t distance = address - base;
@@ -219,7 +240,12 @@ const Step* ProgramImage::find_step(std::uint64_t address) const {
 }
 
 void ProgramImage::fill_context_loads() {
-  for (std::uint32_t offset = 0; offset < kContextBytes; ++offset) {
+  std::uint32_t end = 0;
+  for (const ContextField& field : environment_.context) {
+    end = std::max(end, field.offset + field.size_bytes);
+  }
+  context_loads_.resize(end);
+  for (std::uint32_t offset = 0; offset < end; ++offset) {
     for (std::uint32_t log_size = 0; log_size < 4; ++log_size) {
       const ContextField* field = environment_.find_field(offset, 1u << log_size);
       if (field == nullptr) continue;
@@ -231,7 +257,7 @@ void ProgramImage::fill_context_loads() {
 }
 
 ContextLoad ProgramImage::context_load(std::int64_t offset, std::uint32_t size_bytes) const {
-  if (offset < 0 || offset >= static_cast<std::int64_t>(kContextBytes)) return {};
+  if (offset < 0 || offset >= static_cast<std::int64_t>(context_loads_.size())) return {};
   return context_loads_[static_cast<std::size_t>(offset)]
                        [static_cast<std::size_t>(std::countr_zero(size_bytes))];
 }

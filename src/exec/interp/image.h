@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "abi/helper_proto.h"
+#include "abi/kfunc_proto.h"
 #include "base/result.h"
 #include "exec/interp/shadow.h"
 #include "insn/insn.h"
@@ -41,7 +42,7 @@ struct Step {
   std::uint8_t src = 0;
   std::int16_t off = 0;
   std::uint32_t index = 0;  // jumps and calls of functions: target slot; lddw: position in
-                            // constants; helpers: in helpers
+                            // constants; helpers and kernel functions: in theirs
   std::int64_t imm = 0;     // sign-extended
 };
 static_assert(sizeof(Step) == 24);
@@ -57,18 +58,23 @@ struct HelperCall {
   HelperFn body = nullptr;  // null for bpf_tail_call, which the interpreter does itself
 };
 
+struct KfuncCall {
+  const KfuncProto* proto = nullptr;
+  HelperFn body = nullptr;  // null for those that the interpreter does itself
+};
+
 // A context field as a load sees it; indexed by offset and log2 of the access size.
 struct ContextLoad {
   bool is_allowed = false;
   ContextFieldKind kind{};
 };
-inline constexpr std::size_t kContextBytes = sizeof(struct xdp_md);
 
 class ProgramImage {
  public:
-  // Errors: kNotSupported for what the interpreter has not (kfuncs, arena casts, helpers without a
-  // body) and kInvalidArgument for references that `maps` does not answer; each names the
-  // instruction. REQUIRES: `program` passed the structural check; it and `maps` outlive the image.
+  // Errors: kNotSupported for what the interpreter has not (arena casts, helpers and kernel
+  // functions without a body) and kInvalidArgument for references that `maps` does not answer; each
+  // names the instruction. REQUIRES: `program` passed the structural check; it and `maps` outlive
+  // the image.
   static Result<ProgramImage> build(const ProgramSpec& program, const Environment& environment,
                                     std::span<Map* const> maps, const HelperTable& helpers);
 
@@ -83,8 +89,15 @@ class ProgramImage {
   const Constant& constant(std::uint32_t index) const { return constants_[index]; }
   std::span<const Constant> constants() const { return constants_; }
   const HelperCall& helper(std::uint32_t index) const { return helpers_[index]; }
+  // The function that gets what bpf_throw throws, or null.
+  const Step* exception_callback() const {
+    const auto& at = program_->exception_callback;
+    return at ? step_at(at->value) : nullptr;
+  }
+  const KfuncCall& kfunc(std::uint32_t index) const { return kfuncs_[index]; }
   // The context load of `size_bytes` at `offset`; not allowed for any other place than a field.
   ContextLoad context_load(std::int64_t offset, std::uint32_t size_bytes) const;
+  std::size_t context_bytes() const { return context_loads_.size(); }
   bool may_read_uninit_stack() const { return environment_.strictness == Strictness::kTrusted; }
 
  private:
@@ -93,6 +106,7 @@ class ProgramImage {
   Result<void> add_slot(std::uint32_t slot, std::span<Map* const> maps, const HelperTable& helpers);
   Result<void> add_lddw(std::uint32_t slot, std::span<Map* const> maps, Step& step);
   Result<void> add_call(std::uint32_t slot, const HelperTable& helpers, Step& step);
+  Result<void> add_kfunc_call(std::uint32_t slot, const HelperTable& helpers, Step& step);
   Result<std::uint32_t> target(std::uint32_t slot, std::int64_t distance) const;
   void fill_context_loads();
 
@@ -101,7 +115,8 @@ class ProgramImage {
   std::vector<Step> steps_;
   std::vector<Constant> constants_;
   std::vector<HelperCall> helpers_;
-  std::array<std::array<ContextLoad, 4>, kContextBytes> context_loads_{};
+  std::vector<KfuncCall> kfuncs_;
+  std::vector<std::array<ContextLoad, 4>> context_loads_;  // by offset, up to the last field
 };
 
 // What a program may do with the values of `map`: the map's own flags and its type's.

@@ -151,24 +151,49 @@ class InterpretedProgram final : public CompiledProgram {
     machine.context->engine_state = &machine;
     machine.context->call_back = call_back;
     machine.context->read_guest = read_guest;
+    machine.context->stop = stop;
   }
   static void detach(RunContext& context) {
     context.engine_state = nullptr;
     context.call_back = nullptr;
     context.read_guest = nullptr;
+    context.stop = nullptr;
   }
 
   std::uint32_t run_one(Machine& machine, XdpBuff& buff) const noexcept {
     RunContext& context = *machine.context;
     context.redirect = {};
     execute(machine, start(machine, *image_, buff));
+    context.held_lock.release();  // still held: it trapped, or threw
+    if (machine.is_thrown) [[unlikely]]
+      handle_exception(machine, buff);
     if (!machine.is_trapped) [[likely]]
       return static_cast<std::uint32_t>(machine.value[0]);
     ++context.trapped_count;
     context.held_records.discard_all();
+    context.held_lock.release();
     context.redirect = {};
     if (context.traps != nullptr) context.traps->report(machine.trap, machine.image->program());
     return static_cast<std::uint32_t>(XDP_ABORTED);
+  }
+
+  // The program that threw goes on in its exception callback, which has a stack of its own and the
+  // thrown value as argument; without one the value is the result.
+  static void handle_exception(Machine& machine, XdpBuff& buff) noexcept {
+    const std::uint64_t thrown = machine.thrown;
+    const std::uint64_t insns_left = machine.insns_left;
+    const ProgramImage& image = *machine.frames[0].image;
+    const Step* callback = image.exception_callback();
+    start(machine, image, buff);
+    machine.insns_left = insns_left;
+    if (callback == nullptr) {
+      machine.set_scalar(0, thrown);
+      return;
+    }
+    machine.set_scalar(1, thrown);
+    execute(machine, callback);
+    // The kernel refuses a callback that throws.
+    if (machine.is_thrown) machine.fail(callback, TrapReason::kNotExecutable);
   }
 
   StructuredProgram program_;

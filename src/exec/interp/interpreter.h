@@ -18,8 +18,8 @@
 // functions and tail calls, helper_call.h helpers, trace.h who watches, interpreter.cc the loop
 // over instructions.
 //
-// Not done yet: kernel functions (and with them bpf_throw), dynptrs, kptrs, sockets, arenas: a
-// program that needs one is refused by name when it is prepared. Threads: the result runs on any
+// Not done yet: kptrs, allocated objects, sockets, arenas: a program that needs one is refused by
+// name when it is prepared. Threads: the result runs on any
 // number of workers at once, each with its own RunContext. Tested by exec_test.cc and
 // tests/differential/. Source: RFC 9669; Linux 6.18, kernel/bpf/core.c and verifier.c.
 #pragma once
@@ -37,6 +37,7 @@
 
 namespace lmn {
 
+class Btf;
 class Map;
 class TraceListener;
 
@@ -45,6 +46,9 @@ struct InterpreterOptions {
   std::uint64_t insns_max = limits::kInsnExecutedMax;
   // Rounds that may_goto grants in one call of a function (Linux: BPF_MAX_LOOPS).
   std::uint32_t may_goto_max = limits::kLoopIterationsMax;
+  // The types of the object, for programs that allocate objects; it outlives the result. Null:
+  // none.
+  const Btf* btf = nullptr;
   // Told of every instruction before it runs; null: the untraced loop, which is faster.
   TraceListener* trace = nullptr;
 };

@@ -12,6 +12,9 @@
 // let a program read what it never wrote). What one packet left on the stack can so never reach the
 // next.
 //
+// A dynptr or iterator lies on the stack too, in slots of its own: the program may neither read nor
+// write their bytes but by the calls made for them; a plain write makes plain bytes of the object.
+//
 // Pointers on the stack keep their shadow: each aligned slot of 8 bytes has room for one, and a
 // bitmap says which slots hold a pointer. Any write that touches a slot otherwise drops the shadow:
 // half an overwritten pointer is a number.
@@ -47,7 +50,9 @@ struct Frame {
                                                                     // object is the frame's address
   std::array<std::uint64_t, limits::kStackBytes / 64> written;      // one bit per byte
   std::uint64_t pointer_slots;                                      // one bit per aligned 8 bytes
-  std::array<Shadow, kStackWords> spilled;              // valid where pointer_slots has the bit
+  std::uint64_t
+      object_slots;  // the same: part of a dynptr or iterator, whose bytes count as unwritten
+  std::array<Shadow, kStackWords> spilled;              // valid where either has the bit
   const ProgramImage* image;                            // of the code that runs in this frame
   const Step* return_to;                                // null: back to C++
   std::array<std::uint64_t, kSavedCount> saved_values;  // the caller's r6 to r9
@@ -59,7 +64,8 @@ struct Frame {
 // Memory that a helper gave the program to own until it releases it.
 struct Reference {
   std::uint16_t number;
-  std::uint32_t helper_id;
+  std::uint32_t helper_id;  // 0: of a kernel function
+  bool is_irq = false;      // saved interrupt state: restored in the reverse order
 };
 inline constexpr std::size_t kReferencesMax = 64;
 
@@ -91,6 +97,10 @@ struct Machine {
   PendingHelper* pending = nullptr;  // of the innermost helper that is running
   const Step* call_site = nullptr;   // its call
   bool is_trapped = false;
+  bool is_thrown = false;  // with is_trapped: by bpf_throw, with `thrown`
+  std::uint64_t thrown = 0;
+  std::uint32_t rcu_depth = 0;  // sections entered and not left
+  std::uint32_t preempt_depth = 0;
   Trap trap;
   std::array<Reference, kReferencesMax> references;
   std::array<Frame, limits::kCallFramesMax> frames;

@@ -8,6 +8,8 @@
 #include <bit>
 #include <cstring>
 
+#include "exec/interp/stack_object.h"
+
 namespace lmn::interp {
 namespace {
 
@@ -33,6 +35,7 @@ Object packet_object(const Machine& machine, const Shadow& shadow) {
   const std::uint8_t* to = is_meta ? buff.data : buff.data_end;
   object.base = reinterpret_cast<std::uintptr_t>(from);
   object.size_bytes = static_cast<std::uint64_t>(to - from);
+  if (shadow.rights != 0) object.rights = shadow.rights;
   object.is_usable = true;
   return object;
 }
@@ -51,12 +54,6 @@ Object stack_object(const Shadow& shadow) {
   object.frame = frame;
   object.is_usable = true;
   return object;
-}
-
-bool is_held(const Machine& machine, std::uint16_t number) {
-  const auto* end = machine.references.data() + machine.reference_count;
-  return std::find_if(machine.references.data(), end,
-                      [number](const Reference& held) { return held.number == number; }) != end;
 }
 
 Object sized_object(const Machine& machine, const Shadow& shadow) {
@@ -93,6 +90,7 @@ Object find_object(const Machine& machine, const Shadow& shadow) {
     case ValueKind::kPacketEnd:
     case ValueKind::kMap:
     case ValueKind::kFunction:
+    case ValueKind::kStackObject:
       return object;
   }
   return object;
@@ -122,8 +120,18 @@ bool is_written(const Frame& frame, std::uint32_t offset, std::uint64_t size_byt
                                });
 }
 
+// The slots that [offset, offset + size) touches, one bit each. REQUIRES: size > 0.
+std::uint64_t slots_of(std::uint32_t offset, std::uint64_t size_bytes) {
+  const std::uint32_t first = offset / 8;
+  const auto last = static_cast<std::uint32_t>((offset + size_bytes - 1) / 8);
+  const std::uint64_t up_to_last = last == 63 ? ~0ull : (1ull << (last + 1)) - 1;
+  return up_to_last & ~((1ull << first) - 1);
+}
+
+// Bytes of dynptrs and iterators count as unwritten, and stay as they are.
 void zero_unwritten(Frame& frame, std::uint32_t offset, std::uint64_t size_bytes) {
   for (std::uint32_t at = offset; at < offset + size_bytes; ++at) {
+    if ((frame.object_slots >> (at / 8) & 1) != 0) continue;
     if ((frame.written[at / 64] >> (at % 64) & 1) == 0) frame.stack[at] = 0;
   }
 }
@@ -171,6 +179,9 @@ Place grant(Machine& machine, const Step* step, const Demand& demand) {
   if (object.frame != nullptr && (demand.reads || demand.is_output)) {
     const auto at = static_cast<std::uint32_t>(offset);
     if (!is_written(*object.frame, at, demand.size_bytes)) {
+      if ((object.frame->object_slots & slots_of(at, demand.size_bytes)) != 0) {
+        return refuse(machine, step, TrapReason::kStackObject, demand, object);
+      }
       if (!demand.is_output && !machine.image->may_read_uninit_stack()) {
         return refuse(machine, step, TrapReason::kUninitStack, demand, object);
       }
@@ -253,7 +264,7 @@ Place check_access(Machine& machine, const Step* step, std::uint8_t base, std::u
   if (machine.shadow[base].kind == ValueKind::kContext) {
     Object context;
     context.base = machine.shadow[base].object;
-    context.size_bytes = kContextBytes;
+    context.size_bytes = machine.image->context_bytes();
     const bool writes = access != Access::kRead;
     return refuse(machine, step, writes ? TrapReason::kContextWrite : TrapReason::kContextAccess,
                   demand, context);
@@ -334,10 +345,35 @@ const Step* load_context(Machine& machine, const Step* step, std::uint32_t size_
 void mark_written(Frame& frame, std::uint32_t offset, std::uint64_t size_bytes) {
   if (size_bytes == 0) return;
   set_written(frame, offset, size_bytes);
-  if (frame.pointer_slots == 0) return;
-  const std::uint32_t first = offset / 8;
-  const auto last = static_cast<std::uint32_t>((offset + size_bytes - 1) / 8);
-  for (std::uint32_t slot = first; slot <= last; ++slot) frame.pointer_slots &= ~(1ull << slot);
+  if ((frame.pointer_slots | frame.object_slots) == 0) return;
+  const std::uint64_t slots = slots_of(offset, size_bytes);
+  frame.pointer_slots &= ~slots;
+  // What is left of an object is no object.
+  for (std::uint64_t hit = frame.object_slots & slots; hit != 0; hit &= hit - 1) {
+    const Shadow& object = frame.spilled[static_cast<std::size_t>(std::countr_zero(hit))];
+    drop_object(frame, object.object);
+  }
+}
+
+void drop_object(Frame& frame, std::uint64_t address) {
+  for (std::uint64_t slots = frame.object_slots; slots != 0; slots &= slots - 1) {
+    const int slot = std::countr_zero(slots);
+    if (frame.spilled[static_cast<std::size_t>(slot)].object == address) {
+      frame.object_slots &= ~(1ull << slot);
+    }
+  }
+}
+
+void mark_object(Frame& frame, std::uint32_t offset, std::size_t slot_count, const Shadow& shadow) {
+  mark_written(frame, offset, slot_count * 8);  // ends what was there
+  for_each_written_word(offset, slot_count * 8, [&frame](std::uint32_t word, std::uint64_t mask) {
+    frame.written[word] &= ~mask;
+    return true;
+  });
+  for (std::size_t i = 0; i < slot_count; ++i) {
+    frame.object_slots |= 1ull << (offset / 8 + i);
+    frame.spilled[offset / 8 + i] = shadow;
+  }
 }
 
 void mark_pointer(Frame& frame, std::uint32_t offset, const Shadow& shadow) {
@@ -353,6 +389,7 @@ Shadow shadow_at(const Frame& frame, std::uint32_t offset) {
 void clear_frame(Frame& frame) {
   frame.written.fill(0);
   frame.pointer_slots = 0;
+  frame.object_slots = 0;
 }
 
 }  // namespace lmn::interp

@@ -69,6 +69,11 @@ void mark_pointer(Frame& frame, std::uint32_t offset, const Shadow& shadow);
 // What is known of the 8 bytes at `offset`: the spilled pointer's shadow if they are one aligned
 // slot, else a number's.
 Shadow shadow_at(const Frame& frame, std::uint32_t offset);
+// The `slot_count` aligned slots from `offset` on are now one object that the program cannot touch:
+// a dynptr or an iterator, `shadow` says which.
+void mark_object(Frame& frame, std::uint32_t offset, std::size_t slot_count, const Shadow& shadow);
+// The object that starts at `address` is none any more; its bytes count as unwritten.
+void drop_object(Frame& frame, std::uint64_t address);
 // A frame as it is when it is entered: nothing written.
 void clear_frame(Frame& frame);
 

@@ -18,12 +18,13 @@
 //
 //   kind        object                       detail
 //   kContext    address of the context       -
-//   kPacket*    generation of the packet     -
+//   kPacket*    generation of the packet     - (rights 0: all)
 //   kStack      address of the frame's base  serial number of the frame
 //   kMapValue   address of the value         bytes of the value
 //   kMap        the Map                      -
 //   kFunction   the instruction              -
 //   kMemory     address of the memory        bytes of it; `reference` says what keeps it alive
+//   kStackObject  address of the object      what it is: stack_object.h
 //
 // Threads: a plain value. Tested by exec_test.cc.
 #pragma once
@@ -46,7 +47,8 @@ enum class ValueKind : std::uint8_t {
   kMapValue = 6,
   kMap = 7,
   kFunction = 8,
-  kMemory = 9,  // what a helper handed out: a ring buffer's record
+  kMemory = 9,        // what a helper handed out: a ring buffer's record
+  kStackObject = 10,  // never a register's: a stack slot of a dynptr, iterator or irq flag
   kUninit = 0x80,
 };
 
@@ -73,6 +75,8 @@ constexpr std::string_view value_kind_words(ValueKind kind) {
       return "function pointer";
     case ValueKind::kMemory:
       return "helper memory pointer";
+    case ValueKind::kStackObject:
+      return "object on the stack";
     case ValueKind::kUninit:
       return "uninitialised value";
   }
@@ -92,7 +96,7 @@ struct Shadow {
   std::uint64_t object;
   std::uint32_t detail;
   std::uint16_t reference;  // kMemory: number of the reference that keeps it, or kNoReference
-  std::uint8_t rights;      // kMapValue, kMemory
+  std::uint8_t rights;      // kMapValue, kMemory, kPacket
   ValueKind kind;
 
   bool is_scalar() const { return kind == ValueKind::kScalar; }
@@ -117,6 +121,13 @@ struct Shadow {
   static constexpr Shadow map_value(std::uint64_t base, std::uint32_t bytes, std::uint8_t rights) {
     Shadow shadow = make(ValueKind::kMapValue, base, bytes);
     shadow.rights = rights;
+    return shadow;
+  }
+  static constexpr Shadow stack_object(std::uint64_t address, std::uint32_t what,
+                                       std::uint8_t rights, std::uint16_t reference) {
+    Shadow shadow = make(ValueKind::kStackObject, address, what);
+    shadow.rights = rights;
+    shadow.reference = reference;
     return shadow;
   }
   static constexpr Shadow memory(std::uint64_t base, std::uint32_t bytes, std::uint8_t rights,

@@ -21,6 +21,7 @@
 #include "exec/interp/atomic.h"
 #include "exec/interp/call.h"
 #include "exec/interp/helper_call.h"
+#include "exec/interp/kfunc_call.h"
 #include "exec/interp/machine.h"
 #include "exec/interp/memory_access.h"
 
@@ -189,7 +190,8 @@ const Step* branch_step(Machine& machine, const Step* step) {
 }
 
 inline const Step* call_step(Machine& machine, const Step* step) {
-  return step->src == 0 ? call_helper(machine, step) : call_function(machine, step);
+  if (step->src == 0) return call_helper(machine, step);
+  return step->src == BPF_PSEUDO_CALL ? call_function(machine, step) : call_kfunc(machine, step);
 }
 
 inline const Step* lddw_step(Machine& machine, const Step* step) {

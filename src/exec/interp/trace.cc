@@ -32,6 +32,7 @@ std::string value_text(std::uint64_t value, const interp::Shadow& shadow) {
     case ValueKind::kPacket:
     case ValueKind::kPacketMeta:
     case ValueKind::kPacketEnd:
+    case ValueKind::kStackObject:
     case ValueKind::kMap:
     case ValueKind::kFunction:
       return std::string(interp::value_kind_words(shadow.kind));

@@ -51,6 +51,7 @@ void add_numbers(BoundedText& text, const Trap& trap) {
       text.add(": r{}", trap.reg);
       return;
     case TrapReason::kUninitStack:
+    case TrapReason::kStackObject:
     case TrapReason::kOutOfBounds:
     case TrapReason::kReadOnly:
     case TrapReason::kWriteOnly:
@@ -78,6 +79,10 @@ void add_numbers(BoundedText& text, const Trap& trap) {
       text.add(" ({})", trap.bound_bytes);
       return;
     case TrapReason::kUninitReturn:
+    case TrapReason::kSpinLock:
+    case TrapReason::kStopped:
+    case TrapReason::kSection:
+    case TrapReason::kUnreachable:
     case TrapReason::kNotExecutable:
       return;
   }
@@ -88,6 +93,7 @@ void write_text(std::span<char> buffer, const Trap& trap, const ProgramSpec& pro
   text.add("insn {}: {}", trap.insn.value, trap_reason_words(trap.reason));
   add_numbers(text, trap);
   if (trap.helper_id != 0) text.add(", in call of helper {}", trap.helper_id);
+  if (!trap.kfunc.empty()) text.add(", in call of {}", trap.kfunc);
   if (const LineInfo* line = program.line_of(trap.insn))
     text.add(" ({}:{})", line->file, line->line);
 }

@@ -48,6 +48,7 @@ struct Trap {
   interp::ValueKind kind = interp::ValueKind::kScalar;  // of that register
   bool is_write = false;
   std::uint32_t helper_id = 0;    // of a call, or 0
+  std::string_view kfunc{};       // of a call of a kernel function: its name, which is static
   std::uint64_t value = 0;        // of that register
   std::int64_t offset = 0;        // of the access, from the start of its object
   std::uint64_t size_bytes = 0;   // of the access

@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One function per kind of argument, of result and of effect, in the order of KfuncProto. Tested by
+// kfunc_call_test.cc.
+#include "exec/interp/kfunc_call.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "exec/interp/call.h"
+#include "exec/interp/memory_access.h"
+#include "exec/interp/stack_object.h"
+#include "maps/map.h"
+
+namespace lmn::interp {
+namespace {
+
+// The largest size a call may be given (Linux: BPF_MAX_VAR_SIZ).
+constexpr std::uint64_t kSizeMax = 1u << 29;
+
+constexpr std::uint32_t kSectionFlags =
+    kKfRcuLock | kKfRcuUnlock | kKfPreemptDisable | kKfPreemptEnable | kKfIrqSave | kKfIrqRestore;
+
+// One call being made.
+struct Call {
+  Machine& machine;
+  const Step* step;
+  const KfuncProto& proto;
+  std::array<std::uint64_t, 5> values{};
+  std::array<Shadow, 5> shadows{};
+  std::uint64_t size_bytes = 0;           // of a sized memory argument
+  Shadow used_object = Shadow::uninit();  // the dynptr or iterator that is used
+  std::uint8_t new_object_reg = 0;        // where one is made
+};
+
+bool fail(Call& call, TrapReason reason, std::uint8_t reg = Trap::kNoRegister) {
+  call.machine.fail(call.step, reason, reg);
+  call.machine.trap.kfunc = call.proto.name;
+  return false;
+}
+
+const Shadow& shadow_of(const Call& call, std::uint8_t reg) { return call.machine.shadow[reg]; }
+std::uint64_t value_of(const Call& call, std::uint8_t reg) { return call.machine.value[reg]; }
+
+bool is_null(const Call& call, std::uint8_t reg) {
+  return shadow_of(call, reg).is_scalar() && value_of(call, reg) == 0;
+}
+
+bool check_kind(Call& call, std::uint8_t reg, ValueKind kind) {
+  return shadow_of(call, reg).kind == kind || fail(call, TrapReason::kArgument, reg);
+}
+
+// A pointer exactly as it was given.
+bool check_unmodified(Call& call, std::uint8_t reg, ValueKind kind) {
+  if (!check_kind(call, reg, kind)) return false;
+  return shadow_of(call, reg).object == value_of(call, reg) ||
+         fail(call, TrapReason::kArgumentModified, reg);
+}
+
+bool check_memory(Call& call, std::uint8_t reg, const KfuncArg& arg, std::uint64_t size_bytes) {
+  RegionUse use;
+  use.size_bytes = size_bytes;
+  use.is_written = (arg.flags & kKfuncArgWrite) != 0;
+  if (check_region(call.machine, call.step, reg, use).host != nullptr) return true;
+  call.machine.trap.kfunc = call.proto.name;
+  return false;
+}
+
+bool check_sized_memory(Call& call, std::uint8_t reg, const KfuncArg& arg) {
+  const auto size_reg = static_cast<std::uint8_t>(reg + 1);
+  if (!shadow_of(call, size_reg).is_initialised()) {
+    return fail(call, TrapReason::kUninitRegister, size_reg);
+  }
+  if (!shadow_of(call, size_reg).is_scalar()) return fail(call, TrapReason::kArgument, size_reg);
+  call.size_bytes = static_cast<std::uint32_t>(value_of(call, size_reg));
+  if (call.size_bytes > kSizeMax) return fail(call, TrapReason::kArgumentSize, size_reg);
+  if (is_null(call, reg)) {
+    const bool may_be_null = (arg.flags & kKfuncArgMaybeNull) != 0 || call.size_bytes == 0;
+    return may_be_null || fail(call, TrapReason::kArgument, reg);
+  }
+  return check_memory(call, reg, arg, call.size_bytes);
+}
+
+// A zero-terminated string in memory that programs cannot change.
+bool check_string(Call& call, std::uint8_t reg) {
+  const Shadow& shadow = shadow_of(call, reg);
+  if (!check_kind(call, reg, ValueKind::kMapValue)) return false;
+  if ((shadow.rights & kMayWrite) != 0) return fail(call, TrapReason::kArgument, reg);
+  const std::uint64_t end = shadow.object + shadow.detail;
+  const std::uint64_t at = value_of(call, reg);
+  if (at < shadow.object || at >= end) return fail(call, TrapReason::kOutOfBounds, reg);
+  if (std::memchr(reinterpret_cast<const void*>(at), 0, end - at) != nullptr) return true;
+  return fail(call, TrapReason::kArgument, reg);
+}
+
+std::size_t slots_of(const KfuncArg& arg) {
+  switch (arg.kind) {
+    case KfuncArgKind::kDynptr:
+      return kDynptrSlots;
+    case KfuncArgKind::kIterator:
+      return kfunc_iterator_slots(arg.iterator);
+    default:
+      return 1;
+  }
+}
+
+bool is_object_of(const Shadow& object, const KfuncArg& arg) {
+  const StackObjectKind kind = stack_object_kind(object);
+  switch (arg.kind) {
+    case KfuncArgKind::kDynptr:
+      return kind == StackObjectKind::kDynptr || kind == StackObjectKind::kPacketDynptr;
+    case KfuncArgKind::kIterator:
+      return object.detail == stack_object_detail(StackObjectKind::kIterator, arg.iterator);
+    default:
+      return kind == StackObjectKind::kIrqFlag;
+  }
+}
+
+// A dynptr, iterator or saved interrupt state, or room for a new one.
+bool check_stack_object(Call& call, std::uint8_t reg, const KfuncArg& arg) {
+  if ((arg.flags & kKfuncArgUninit) != 0) {
+    const StackPlace place = stack_place(call.machine, reg, slots_of(arg));
+    if (place.frame == nullptr) return fail(call, TrapReason::kArgument, reg);
+    call.new_object_reg = reg;
+    return true;
+  }
+  const Shadow* object = find_stack_object(call.machine, reg, slots_of(arg));
+  if (object == nullptr || !is_object_of(*object, arg)) {
+    return fail(call, TrapReason::kArgument, reg);
+  }
+  // Of two dynptrs the read one comes last and is not what the result is made of.
+  if (!call.used_object.is_initialised()) call.used_object = *object;
+  return true;
+}
+
+bool check_argument(Call& call, std::uint8_t reg) {
+  const KfuncArg& arg = call.proto.args[reg - 1u];
+  const bool is_looked_at = arg.kind != KfuncArgKind::kNone && arg.kind != KfuncArgKind::kIgnored &&
+                            arg.kind != KfuncArgKind::kMeta;
+  if (!is_looked_at) return true;
+  if (!shadow_of(call, reg).is_initialised()) return fail(call, TrapReason::kUninitRegister, reg);
+  const bool may_be_null =
+      (arg.flags & kKfuncArgMaybeNull) != 0 && arg.kind != KfuncArgKind::kMemSized;
+  if (may_be_null && is_null(call, reg)) return true;
+  switch (arg.kind) {
+    case KfuncArgKind::kScalar:
+    case KfuncArgKind::kConstScalar:
+    case KfuncArgKind::kSize:
+    case KfuncArgKind::kConstSize:
+      return check_kind(call, reg, ValueKind::kScalar);
+    case KfuncArgKind::kMem:
+      return check_memory(call, reg, arg, arg.fixed_size);
+    case KfuncArgKind::kMemSized:
+      return check_sized_memory(call, reg, arg);
+    case KfuncArgKind::kMap:
+      return check_unmodified(call, reg, ValueKind::kMap);
+    case KfuncArgKind::kCtx:
+      return check_unmodified(call, reg, ValueKind::kContext);
+    case KfuncArgKind::kString:
+      return check_string(call, reg);
+    case KfuncArgKind::kDynptr:
+    case KfuncArgKind::kIterator:
+    case KfuncArgKind::kIrqFlag:
+      return check_stack_object(call, reg, arg);
+    case KfuncArgKind::kCallback:
+      return check_kind(call, reg, ValueKind::kFunction);
+    case KfuncArgKind::kNone:
+    case KfuncArgKind::kIgnored:
+    case KfuncArgKind::kMeta:
+      return true;
+    case KfuncArgKind::kLocalTypeId:
+    case KfuncArgKind::kKernelTypeId:
+    case KfuncArgKind::kNodeOffset:
+    case KfuncArgKind::kKernelObject:
+    case KfuncArgKind::kAllocObject:
+    case KfuncArgKind::kPercpuObject:
+    case KfuncArgKind::kRefcounted:
+    case KfuncArgKind::kListHead:
+    case KfuncArgKind::kListNode:
+    case KfuncArgKind::kRbRoot:
+    case KfuncArgKind::kRbNode:
+    case KfuncArgKind::kResSpinLock:
+    case KfuncArgKind::kTimer:
+    case KfuncArgKind::kWorkqueue:
+    case KfuncArgKind::kTaskWork:
+      return fail(call, TrapReason::kArgument, reg);  // refused when the image was built
+  }
+  return fail(call, TrapReason::kArgument, reg);
+}
+
+// What the program is told of an object that the call has made.
+bool new_object_shadow(Call& call, const KfuncArg& arg, Shadow& shadow) {
+  const std::uint64_t address = value_of(call, call.new_object_reg);
+  constexpr std::uint8_t kAll = kMayRead | kMayWrite;
+  if (arg.kind == KfuncArgKind::kDynptr) {
+    // A clone shares memory and life with what it is a clone of.
+    const bool is_clone = call.used_object.is_initialised();
+    shadow = is_clone ? call.used_object
+                      : Shadow::stack_object(address,
+                                             stack_object_detail(StackObjectKind::kPacketDynptr),
+                                             kAll, kNoReference);
+    shadow.object = address;
+    return true;
+  }
+  const std::uint16_t reference = acquire(call.machine, 0);
+  if (reference == kNoReference) {
+    call.machine.fail_at_limit(call.step, TrapReason::kTooManyReferences, kReferencesMax);
+    return false;
+  }
+  const bool is_irq = arg.kind == KfuncArgKind::kIrqFlag;
+  call.machine.references[call.machine.reference_count - 1u].is_irq = is_irq;
+  const std::uint32_t detail = is_irq
+                                   ? stack_object_detail(StackObjectKind::kIrqFlag)
+                                   : stack_object_detail(StackObjectKind::kIterator, arg.iterator);
+  shadow = Shadow::stack_object(address, detail, kAll, reference);
+  return true;
+}
+
+bool make_object(Call& call) {
+  if (call.new_object_reg == 0) return true;
+  const KfuncArg& arg = call.proto.args[call.new_object_reg - 1u];
+  Shadow shadow = Shadow::uninit();
+  if (!new_object_shadow(call, arg, shadow)) return false;
+  const StackPlace place = stack_place(call.machine, call.new_object_reg, slots_of(arg));
+  mark_object(*place.frame, place.offset, slots_of(arg), shadow);
+  return true;
+}
+
+// Ends the object that r1 points to.
+void end_object(Call& call) {
+  release(call.machine, call.used_object.reference);
+  drop_object(*reinterpret_cast<Frame*>(call.shadows[0].object), call.used_object.object);
+}
+
+// Interrupt states are restored in the reverse order of saving.
+bool is_last_irq(const Machine& machine, std::uint16_t number) {
+  for (std::size_t i = machine.reference_count; i > 0; --i) {
+    if (machine.references[i - 1].is_irq) return machine.references[i - 1].number == number;
+  }
+  return false;
+}
+
+bool leave(Call& call, std::uint32_t& depth) {
+  if (depth == 0) return fail(call, TrapReason::kSection);
+  --depth;
+  return true;
+}
+
+// The sections that a call opens or closes. The engine runs a program to its end on one thread and
+// keeps what it sees alive for so long; all that is left to do is to see that they are in order.
+bool change_sections(Call& call) {
+  Machine& machine = call.machine;
+  const std::uint32_t flags = call.proto.flags;
+  if ((flags & kKfRcuLock) != 0) ++machine.rcu_depth;
+  if ((flags & kKfPreemptDisable) != 0) ++machine.preempt_depth;
+  if ((flags & kKfRcuUnlock) != 0) return leave(call, machine.rcu_depth);
+  if ((flags & kKfPreemptEnable) != 0) return leave(call, machine.preempt_depth);
+  if ((flags & kKfIrqRestore) != 0) {
+    if (!is_last_irq(machine, call.used_object.reference)) return fail(call, TrapReason::kSection);
+    end_object(call);
+  }
+  return true;
+}
+
+void set_memory_result(Call& call, std::uint64_t result) {
+  const bool is_read_only = call.proto.ret_is_read_only;
+  const Shadow& object = call.used_object;
+  auto rights = static_cast<std::uint8_t>(object.rights & ~(is_read_only ? kMayWrite : 0));
+  Shadow& shadow = call.machine.shadow[0];
+  if (call.proto.ret == KfuncRet::kMem) {
+    shadow = Shadow::memory(result, call.proto.ret_size, rights, object.reference);
+  } else if (stack_object_kind(object) == StackObjectKind::kPacketDynptr) {
+    shadow = Shadow::packet(ValueKind::kPacket, call.machine.context->packet_generation);
+    shadow.rights = rights;
+  } else {
+    shadow = Shadow::memory(result, static_cast<std::uint32_t>(call.size_bytes), rights,
+                            object.reference);
+  }
+}
+
+void set_result(Call& call, std::uint64_t result) {
+  Machine& machine = call.machine;
+  machine.set_uninit(0, 5);
+  switch (call.proto.ret) {
+    case KfuncRet::kVoid:
+      return;
+    case KfuncRet::kScalar: {
+      // Compiled kernel code on x86-64 leaves zeros above a result.
+      const std::uint32_t bits = call.proto.ret_size * 8;
+      machine.set_scalar(0, bits == 64 ? result : result & ((1ull << bits) - 1));
+      return;
+    }
+    case KfuncRet::kMem:
+    case KfuncRet::kMemOfSize:
+      machine.set_scalar(0, result);
+      if (result != 0) set_memory_result(call, result);
+      return;
+    case KfuncRet::kKernelObject:
+    case KfuncRet::kCtxObject:
+    case KfuncRet::kUntrusted:
+    case KfuncRet::kAllocObject:
+    case KfuncRet::kPercpuObject:
+    case KfuncRet::kSameObject:
+    case KfuncRet::kListNode:
+    case KfuncRet::kRbNode:
+    case KfuncRet::kArenaPointer:
+      return;  // refused when the image was built
+  }
+}
+
+const Step* throw_exception(Call& call) {
+  Machine& machine = call.machine;
+  if (!is_balanced(machine, call.step)) return nullptr;
+  machine.thrown = call.values[0];
+  machine.is_thrown = true;
+  machine.is_trapped = true;  // so that everything that is running ends
+  return nullptr;
+}
+
+bool is_argument_supported(KfuncArgKind kind) {
+  switch (kind) {
+    case KfuncArgKind::kNone:
+    case KfuncArgKind::kScalar:
+    case KfuncArgKind::kConstScalar:
+    case KfuncArgKind::kMem:
+    case KfuncArgKind::kMemSized:
+    case KfuncArgKind::kSize:
+    case KfuncArgKind::kConstSize:
+    case KfuncArgKind::kMap:
+    case KfuncArgKind::kCtx:
+    case KfuncArgKind::kIgnored:
+    case KfuncArgKind::kMeta:
+    case KfuncArgKind::kString:
+    case KfuncArgKind::kDynptr:
+    case KfuncArgKind::kIterator:
+    case KfuncArgKind::kIrqFlag:
+      return true;
+    case KfuncArgKind::kLocalTypeId:
+    case KfuncArgKind::kKernelTypeId:
+    case KfuncArgKind::kNodeOffset:
+    case KfuncArgKind::kKernelObject:
+    case KfuncArgKind::kAllocObject:
+    case KfuncArgKind::kPercpuObject:
+    case KfuncArgKind::kRefcounted:
+    case KfuncArgKind::kListHead:
+    case KfuncArgKind::kListNode:
+    case KfuncArgKind::kRbRoot:
+    case KfuncArgKind::kRbNode:
+    case KfuncArgKind::kResSpinLock:
+    case KfuncArgKind::kTimer:
+    case KfuncArgKind::kWorkqueue:
+    case KfuncArgKind::kTaskWork:
+    case KfuncArgKind::kCallback:
+      return false;
+  }
+  return false;
+}
+
+}  // namespace
+
+bool is_engine_kfunc(const KfuncProto& proto) {
+  return (proto.flags & (kSectionFlags | kKfThrows | kKfTrap)) != 0;
+}
+
+bool is_kfunc_supported(const KfuncProto& proto) {
+  for (const KfuncArg& arg : proto.args) {
+    if (!is_argument_supported(arg.kind)) return false;
+  }
+  return proto.ret == KfuncRet::kVoid || proto.ret == KfuncRet::kScalar ||
+         proto.ret == KfuncRet::kMem || proto.ret == KfuncRet::kMemOfSize;
+}
+
+const Step* call_kfunc(Machine& machine, const Step* step) {
+  const KfuncCall& kfunc = machine.image->kfunc(step->index);
+  Call call{machine, step, *kfunc.proto};
+  for (std::uint8_t reg = 1; reg <= 5; ++reg) {
+    if (!check_argument(call, reg)) return nullptr;
+    // An undefined register is 0, not what the last packet left in it.
+    call.values[reg - 1u] = machine.shadow[reg].is_initialised() ? machine.value[reg] : 0;
+    call.shadows[reg - 1u] = machine.shadow[reg];
+  }
+  const std::uint32_t flags = call.proto.flags;
+  if ((flags & kKfTrap) != 0) return machine.fail(step, TrapReason::kUnreachable);
+  if ((flags & kKfThrows) != 0) return throw_exception(call);
+  if (!change_sections(call)) return nullptr;
+
+  std::uint64_t result = 0;
+  if (kfunc.body != nullptr) {
+    const auto& args = call.values;
+    machine.call_site = step;
+    result = kfunc.body(args[0], args[1], args[2], args[3], args[4], machine.context);
+  }
+  if (!make_object(call)) return nullptr;
+  if ((flags & kKfIterDestroy) != 0) end_object(call);
+  if ((flags & kKfChangesPacket) != 0) ++machine.context->packet_generation;
+  set_result(call, result);
+  return step + 1;
+}
+
+}  // namespace lmn::interp
