@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Goal: the kernel's own selftest programs return in the interpreter what their authors say.
+// Method: every object of a folder is read, every program with a declaration tag
+// "comment:test_retval=N" runs once on 64 zero bytes, as the kernel's test loader does it, and its
+// result is compared with N.
+//
+//   lmn_selftest_retval DIR            all objects, and the sum
+//   lmn_selftest_retval DIR FILE...    only these
+//
+// Most of these programs are of other types than XDP but never look at their context: they compute
+// the same anywhere, and are loaded as XDP programs. A program that reads its context runs with the
+// packet pointers where its own type has them, on the bytes that its type would see; one that reads
+// anything else of it is counted as "other context". Maps that the kernel's driver fills first are
+// filled here too.
+//
+// Prints every program that did not return its value with the reason, and the sums. The exit status
+// is 0 when nothing mismatched, that is: what ran returned what it should. The folder is made by
+// scripts/selftests.sh; without it the run is skipped.
+// Source: Linux 6.12, tools/testing/selftests/bpf/test_loader.c, prog_tests/verifier.c.
+#include <fmt/format.h>
+#include <linux/bpf.h>
+
+#include <algorithm>
+#include <charconv>
+#include <climits>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "engine/engine.h"
+#include "exec/interp/interpreter.h"
+#include "exec/interp/trace.h"
+#include "helpers/helpers.h"
+#include "kfuncs/kfuncs.h"
+#include "object/object_reader.h"
+
+namespace lmn {
+namespace {
+
+constexpr std::size_t kPacketBytes = 64;  // TEST_DATA_LEN
+constexpr std::size_t kEthernetBytes = 14;
+
+enum class Outcome : std::uint8_t { kMatched, kMismatched, kTrapped, kRefused, kOtherContext };
+
+struct Result1 {
+  Outcome outcome{};
+  std::string reason;
+};
+
+// What a program has to return: a number, or anything (the address of something).
+struct Wanted {
+  std::optional<std::int32_t> value;
+};
+
+std::optional<Wanted> parse_wanted(std::string_view text) {
+  if (text == "POINTER_VALUE" || text == "0xcafe4all") return Wanted{};
+  if (text == "TEST_DATA_LEN") return Wanted{static_cast<std::int32_t>(kPacketBytes)};
+  if (text == "INT_MIN") return Wanted{INT_MIN};
+  const bool is_hex = text.starts_with("0x");
+  if (is_hex) text.remove_prefix(2);
+  std::int64_t value = 0;
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), value, is_hex ? 16 : 10);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return Wanted{static_cast<std::int32_t>(value)};
+}
+
+// The tags by the name of the function they are on.
+std::map<std::string, std::string> wanted_texts(const Btf& btf) {
+  constexpr std::string_view kTag = "comment:test_retval=";
+  std::map<std::string, std::string> out;
+  for (std::uint32_t id = 1; id < btf.type_count(); ++id) {
+    const BtfType& tag = btf.type(id);
+    if (tag.kind != BtfKind::kDeclTag || tag.component_index() != -1) continue;
+    if (!tag.name.starts_with(kTag)) continue;
+    out[std::string(btf.type(tag.type).name)] = std::string(tag.name.substr(kTag.size()));
+  }
+  return out;
+}
+
+// --- contexts of other program types
+
+// Where struct __sk_buff has its packet pointers.
+constexpr ContextField kSkbPointers[] = {
+    {"data", offsetof(struct __sk_buff, data), 4, ContextFieldKind::kPacketData,
+     ContextFieldRights::kRead},
+    {"data_end", offsetof(struct __sk_buff, data_end), 4, ContextFieldKind::kPacketEnd,
+     ContextFieldRights::kRead},
+    {"data_meta", offsetof(struct __sk_buff, data_meta), 4, ContextFieldKind::kPacketMeta,
+     ContextFieldRights::kRead},
+};
+
+bool has_skb_pointers(std::uint32_t type) {
+  return type == BPF_PROG_TYPE_SCHED_CLS || type == BPF_PROG_TYPE_SCHED_ACT ||
+         type == BPF_PROG_TYPE_CGROUP_SKB || type == BPF_PROG_TYPE_LWT_IN ||
+         type == BPF_PROG_TYPE_LWT_OUT || type == BPF_PROG_TYPE_LWT_XMIT;
+}
+
+std::span<const ContextField> context_of(std::uint32_t type) {
+  if (type == BPF_PROG_TYPE_XDP) return kXdpMdFields;
+  return has_skb_pointers(type) ? std::span<const ContextField>(kSkbPointers)
+                                : std::span<const ContextField>();
+}
+
+// Types that the network layer hands their packets see no Ethernet header.
+std::size_t packet_bytes_of(std::uint32_t type) {
+  const bool sees_ethernet = type == BPF_PROG_TYPE_XDP || type == BPF_PROG_TYPE_SCHED_CLS ||
+                             type == BPF_PROG_TYPE_SCHED_ACT;
+  return sees_ethernet ? kPacketBytes : kPacketBytes - kEthernetBytes;
+}
+
+// --- maps that the kernel's driver fills
+
+// struct test_val: an index and eleven numbers.
+void fill_map(const LoadedObject& object, std::string_view file) {
+  struct Filled {
+    std::string_view file;
+    std::string_view map;
+  };
+  constexpr Filled kFilled[] = {{"verifier_array_access.bpf.o", "map_array_ro"},
+                                {"verifier_value_ptr_arith.bpf.o", "map_array_48b"}};
+  for (const Filled& filled : kFilled) {
+    if (filled.file != file) continue;
+    Map* map = object.find_map(filled.map);
+    if (map == nullptr) continue;
+    std::array<std::uint32_t, 12> value{};
+    value[0] = 7 * sizeof(std::uint32_t);
+    value[7] = 0xabcdef12;
+    std::vector<std::uint8_t> bytes(map->user_value_bytes());
+    std::memcpy(bytes.data(), value.data(), std::min(bytes.size(), sizeof value));
+    const std::uint32_t key = 0;
+    if (map->user_update(&key, bytes, BPF_ANY) != 0) std::printf("cannot fill a map\n");
+  }
+}
+
+// --- one program
+
+class Run {
+ public:
+  Run(const ObjectSpec& spec, std::size_t index, std::string file)
+      : spec_(spec), index_(index), file_(std::move(file)), type_(spec.programs[index].type) {}
+
+  Result1 compare(const Wanted& wanted) {
+    Result<std::int32_t> value = run();
+    if (!value) return {failure_, value.error().message};
+    if (!wanted.value || *wanted.value == *value) return {Outcome::kMatched, ""};
+    return {Outcome::kMismatched, fmt::format("returned {}, not {}", *value, *wanted.value)};
+  }
+
+ private:
+  Result<std::int32_t> run() {
+    spec_.programs[index_].type = BPF_PROG_TYPE_XDP;
+    if (type_ != BPF_PROG_TYPE_XDP) spec_.programs[index_].expected_attach_type = BPF_XDP;
+    failure_ = Outcome::kRefused;
+    LMN_TRY(engine_, Engine::create({.cpu_count = 2, .seed = 1}));
+    LoadOptions options;
+    options.object_name = object_name_of(file_);
+    options.programs = {spec_.programs[index_].name};
+    LMN_TRY(LoadedObject * object, engine_->load(spec_, options));
+    Program& program = *object->find_program(options.programs[0]);
+    if (type_ != BPF_PROG_TYPE_XDP) LMN_CHECK_OK(prepare_in_own_context(program));
+    fill_map(*object, file_);
+    const std::vector<std::uint8_t> packet(packet_bytes_of(type_));
+    LMN_TRY(TestRunResult result, engine_->test_run(program, packet, {}));
+    if (!result.traps.empty()) {
+      const TrapReason reason = result.traps[0].trap.reason;
+      const bool is_context =
+          reason == TrapReason::kContextAccess || reason == TrapReason::kContextWrite;
+      failure_ =
+          is_context && type_ != BPF_PROG_TYPE_XDP ? Outcome::kOtherContext : Outcome::kTrapped;
+      return make_error(ErrorCode::kRefused, result.traps[0].text);
+    }
+    return static_cast<std::int32_t>(result.verdict);
+  }
+
+  Result<void> prepare_in_own_context(Program& program) {
+    Environment environment = Engine::environment(Strictness::kTrusted);
+    environment.context = context_of(type_);
+    std::vector<MapSpec> maps;
+    for (const Map* map : program.maps) maps.push_back(map->spec());
+    LMN_TRY(StructuredProgram structured, check_structure(environment, program.spec, maps));
+    InterpreterOptions options;
+    options.btf = spec_.btf.get();
+    LMN_TRY(program.compiled,
+            make_interpreted(std::move(structured), environment, program.maps,
+                             HelperTable{helper_function, kfunc_function}, options));
+    return {};
+  }
+
+  ObjectSpec spec_;
+  std::size_t index_;
+  std::string file_;
+  std::uint32_t type_;
+  std::unique_ptr<Engine> engine_;
+  Outcome failure_ = Outcome::kRefused;
+};
+
+// --- all of them
+
+class Table {
+ public:
+  void add(const std::string& file, const std::string& program, const Result1& result) {
+    ++counts_[result.outcome];
+    if (result.outcome == Outcome::kMatched) return;
+    std::printf("%-14s %s %s: %s\n", words(result.outcome), file.c_str(), program.c_str(),
+                result.reason.c_str());
+  }
+
+  int finish() {
+    std::size_t total = 0;
+    for (const auto& [outcome, count] : counts_) total += count;
+    std::printf("%zu programs with a return value: ", total);
+    for (const auto& [outcome, count] : counts_) std::printf("%zu %s, ", count, words(outcome));
+    std::printf("\n");
+    return counts_[Outcome::kMismatched] == 0 && counts_[Outcome::kTrapped] == 0 ? 0 : 1;
+  }
+
+ private:
+  static const char* words(Outcome outcome) {
+    switch (outcome) {
+      case Outcome::kMatched:
+        return "matched";
+      case Outcome::kMismatched:
+        return "MISMATCHED";
+      case Outcome::kTrapped:
+        return "TRAPPED";
+      case Outcome::kRefused:
+        return "refused";
+      case Outcome::kOtherContext:
+        return "other context";
+    }
+    return "?";
+  }
+
+  std::map<Outcome, std::size_t> counts_;
+};
+
+void run_file(const std::filesystem::path& path, Table& table) {
+  const std::string file = path.filename().string();
+  auto bytes = read_file(path.string(), limits::kObjectBytesMax);
+  if (!bytes) return;
+  ReadOptions options;
+  options.object_name = object_name_of(path.string());
+  auto spec = read_object(*bytes, options);
+  if (!spec || spec->btf == nullptr) return;
+  const auto texts = wanted_texts(*spec->btf);
+  for (std::size_t i = 0; i < spec->programs.size(); ++i) {
+    const auto text = texts.find(spec->programs[i].name);
+    if (text == texts.end()) continue;
+    const auto wanted = parse_wanted(text->second);
+    if (!wanted) {
+      table.add(file, text->first, {Outcome::kRefused, "unknown value " + text->second});
+      continue;
+    }
+    table.add(file, text->first, Run(*spec, i, file).compare(*wanted));
+  }
+}
+
+int main_of(const std::vector<std::string>& arguments) {
+  if (arguments.empty() || !std::filesystem::is_directory(arguments[0])) {
+    std::printf("SKIPPED: no folder with selftest objects (scripts/selftests.sh makes one)\n");
+    return 0;
+  }
+  std::set<std::filesystem::path> files;
+  if (arguments.size() > 1) {
+    for (std::size_t i = 1; i < arguments.size(); ++i) {
+      files.insert(std::filesystem::path(arguments[0]) / arguments[i]);
+    }
+  } else {
+    for (const auto& entry : std::filesystem::directory_iterator(arguments[0])) {
+      if (entry.path().string().ends_with(".bpf.o")) files.insert(entry.path());
+    }
+  }
+  Table table;
+  for (const auto& file : files) run_file(file, table);
+  return table.finish();
+}
+
+}  // namespace
+}  // namespace lmn
+
+int main(int argc, char** argv) {
+  return lmn::main_of(std::vector<std::string>(argv + 1, argv + argc));
+}
