@@ -12,6 +12,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -110,6 +111,24 @@ class HeldRecords {
   std::size_t count_ = 0;
 };
 
+// The spin lock that the run holds, at most one: a 32-bit word in a map's value, 1 while it is
+// taken. As with records, whoever stops a run gives it back.
+class HeldLock {
+ public:
+  bool is_held() const noexcept { return word_ != nullptr; }
+  bool is(const void* word) const noexcept { return word_ == word; }
+  void set(std::uint32_t* word) noexcept { word_ = word; }
+  // Opens the lock; nothing when none is held.
+  void release() noexcept {
+    if (word_ == nullptr) return;
+    std::atomic_ref<std::uint32_t>(*word_).store(0, std::memory_order_release);
+    word_ = nullptr;
+  }
+
+ private:
+  std::uint32_t* word_ = nullptr;
+};
+
 struct RunContext {
   XdpBuff* buff = nullptr;  // the packet being processed
   RedirectSlot redirect;
@@ -117,6 +136,7 @@ struct RunContext {
   TraceSink* trace = nullptr;
   PortDirectory* ports = nullptr;
   HeldRecords held_records;
+  HeldLock held_lock;
   const CookieSecret* cookie_secret = nullptr;  // null: no SYN cookies here
   PrandomState prandom;
   std::uint32_t cpu = 0;  // bpf_get_smp_processor_id and the slot of per-CPU maps
@@ -133,6 +153,9 @@ struct RunContext {
   // bytes, and gives how many; 0 when it may read nothing there.
   std::size_t (*read_guest)(void* engine_state, std::uint64_t address,
                             std::span<std::uint8_t> out) noexcept = nullptr;
+  // Set by the executing engine for helpers that cannot go on (a lock that never opens): stops the
+  // program as soon as the helper returns.
+  void (*stop)(void* engine_state) noexcept = nullptr;
   void* engine_state = nullptr;
   // The helper prints of this run may read the running program's name (messages only).
   std::string_view program_name;
