@@ -43,7 +43,7 @@ inline constexpr std::size_t kObjectBytesMax = 64u << 20;
 inline constexpr std::size_t kSectionsMax = 65'535;
 inline constexpr std::size_t kProgramsMax = 16'384;
 inline constexpr std::size_t kMapsMax = 16'384;
-inline constexpr std::size_t kNameBytesMax = 1024;  // one symbol or section name
+inline constexpr std::size_t kNameBytesMax = 512;  // one symbol or section name (KSYM_NAME_LEN)
 inline constexpr std::size_t kObjectSlotsMax =
     1'000'000;  // instructions of all programs, subprograms repeated
 inline constexpr std::size_t kObjectFunctionsMax =
@@ -51,6 +51,12 @@ inline constexpr std::size_t kObjectFunctionsMax =
 inline constexpr std::size_t kObjectLinesMax =
     262'144;  // line records of all programs, repeated likewise
 inline constexpr std::size_t kLineTextBytesMax = 8u << 20;  // source text in those
+inline constexpr std::size_t kObjectNamesBytesMax = 4u << 20;  // names of functions and externs, repeated likewise
+inline constexpr std::size_t kObjectDefectsMax = 4096;         // relocations that mean nothing
+inline constexpr std::size_t kObjectExternsMax = 4096;
+inline constexpr std::size_t kObjectMapSlotsMax = 65'536;      // initial entries of all maps
+inline constexpr std::size_t kObjectMapMembersMax = 1u << 20;  // struct members met while reading map definitions
+inline constexpr std::size_t kCoreCandidatesMax = 1u << 18;    // types of a target, for all of an object's
 inline constexpr std::size_t kBtfTypesMax = 1u << 20;       // BTF_MAX_TYPE
 inline constexpr std::size_t kBtfDepthMax = 32;             // MAX_RESOLVE_DEPTH
 inline constexpr std::size_t kBtfNestingMax = 64;           // structs inside structs, by value

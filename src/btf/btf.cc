@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "abi/limits.h"
 #include "base/assert.h"
@@ -123,25 +124,48 @@ std::optional<std::string_view> Btf::string(std::uint32_t offset) const {
   return string_at(raw().subspan(strings_at_, strings_size_), offset - string_base_);
 }
 
-void Btf::build_index() const {
-  index_.reserve(types_.size());
-  for (std::uint32_t i = 0; i < types_.size(); ++i) {
-    if (types_[i].name.empty()) continue;
-    const std::uint64_t hash = name_hash(essential_name(types_[i].name));
-    index_.push_back(hash << 32 | (first_id_ + i));
-  }
-  std::ranges::sort(index_);
+BtfKind Btf::kind_of_entry(std::uint64_t entry) const {
+  return types_[static_cast<std::uint32_t>(entry) - first_id_].kind;
+}
+
+std::span<const std::uint64_t> Btf::lookup(NameIndex& index, bool is_essential,
+                                           std::string_view name) const {
+  const auto name_of = [&](std::uint64_t entry) {
+    const std::string_view whole = types_[static_cast<std::uint32_t>(entry) - first_id_].name;
+    return is_essential ? essential_name(whole) : whole;
+  };
+  std::call_once(index.once, [&] {
+    index.entries.reserve(types_.size());
+    for (std::uint32_t i = 0; i < types_.size(); ++i) {
+      if (types_[i].name.empty()) continue;
+      const std::uint64_t id = first_id_ + i;
+      index.entries.push_back(std::uint64_t{name_hash(name_of(id))} << 32 | id);
+    }
+    std::ranges::sort(index.entries, [&](std::uint64_t a, std::uint64_t b) {
+      if (a >> 32 != b >> 32) return a < b;
+      const int order = name_of(a).compare(name_of(b));
+      if (order != 0) return order < 0;
+      return std::pair(kind_of_entry(a), a) < std::pair(kind_of_entry(b), b);
+    });
+  });
+  const std::uint64_t hash = name_hash(name);
+  const auto is_before = [&](std::uint64_t entry, std::string_view wanted) {
+    return entry >> 32 != hash ? entry >> 32 < hash : name_of(entry).compare(wanted) < 0;
+  };
+  const auto is_behind = [&](std::string_view wanted, std::uint64_t entry) {
+    return entry >> 32 != hash ? entry >> 32 > hash : name_of(entry).compare(wanted) > 0;
+  };
+  const auto first = std::lower_bound(index.entries.begin(), index.entries.end(), name, is_before);
+  const auto last = std::upper_bound(first, index.entries.end(), name, is_behind);
+  return {first, last};
 }
 
 std::vector<std::uint32_t> Btf::find_by_essential_name(std::string_view name) const {
-  std::call_once(index_once_, [this] { build_index(); });
   std::vector<std::uint32_t> out;
-  const std::uint64_t hash = name_hash(name);
-  for (auto at = std::ranges::lower_bound(index_, hash << 32);
-       at != index_.end() && *at >> 32 == hash; ++at) {
-    const auto id = static_cast<std::uint32_t>(*at);
-    if (essential_name(type(id).name) == name) out.push_back(id);
+  for (const std::uint64_t entry : lookup(by_essential_name_, true, name)) {
+    out.push_back(static_cast<std::uint32_t>(entry));
   }
+  std::ranges::sort(out);
   return out;
 }
 
@@ -149,14 +173,11 @@ std::optional<std::uint32_t> Btf::find_by_name(std::string_view name, BtfKind ki
   if (base_ != nullptr) {
     if (auto found = base_->find_by_name(name, kind)) return found;
   }
-  std::call_once(index_once_, [this] { build_index(); });
-  const std::uint64_t hash = name_hash(essential_name(name));
-  for (auto at = std::ranges::lower_bound(index_, hash << 32);
-       at != index_.end() && *at >> 32 == hash; ++at) {
-    const auto id = static_cast<std::uint32_t>(*at);
-    if (type(id).kind == kind && type(id).name == name) return id;
-  }
-  return std::nullopt;
+  const auto entries = lookup(by_name_, false, name);
+  const auto found = std::ranges::lower_bound(
+      entries, kind, {}, [this](std::uint64_t entry) { return kind_of_entry(entry); });
+  if (found == entries.end() || kind_of_entry(*found) != kind) return std::nullopt;
+  return static_cast<std::uint32_t>(*found);
 }
 
 std::uint32_t Btf::skip_modifiers(std::uint32_t id) const {

@@ -168,7 +168,11 @@ class Btf {
     std::uint32_t end() const { return first + static_cast<std::uint32_t>(rows.size()); }
   };
 
-  void build_index() const;
+  struct NameIndex;
+  // The entries of `name` in an index, by kind and id.
+  std::span<const std::uint64_t> lookup(NameIndex& index, bool is_essential,
+                                        std::string_view name) const;
+  BtfKind kind_of_entry(std::uint64_t entry) const;
   // `visits` bounds the work: a struct that holds two of a struct that holds two ... is met 2^depth
   // times.
   std::uint32_t alignment_of(std::uint32_t id, std::size_t& visits) const;
@@ -187,9 +191,14 @@ class Btf {
   Rows<BtfEnumerator> enumerators_;
   Rows<BtfParam> params_;
   Rows<BtfVariable> variables_;
-  // hash of the essential name << 32 | id, sorted; made on first use, from any thread.
-  mutable std::once_flag index_once_;
-  mutable std::vector<std::uint64_t> index_;
+  // Ids by name, whole or without flavour: sorted by hash, then name, kind and id, so that names
+  // made to collide cost no more than others. Made on first use, from any thread.
+  struct NameIndex {
+    std::once_flag once;
+    std::vector<std::uint64_t> entries;  // hash << 32 | id
+  };
+  mutable NameIndex by_name_;
+  mutable NameIndex by_essential_name_;
 };
 
 // Parses the contents of a .BTF section or of /sys/kernel/btf/*. Big-endian BTF is kNotSupported by

@@ -63,6 +63,12 @@ class DefinitionReader {
 
 Result<void> DefinitionReader::read(const BtfType& definition) {
   const auto members = btf_.members(definition);
+  if (members.size() > draft_.members_left) {
+    return make_error(ErrorCode::kLimitExceeded,
+                      fmt::format("map '{}': definitions of more than {} members together",
+                                  map_.name, limits::kObjectMapMembersMax));
+  }
+  draft_.members_left -= members.size();
   for (std::size_t i = 0; i < members.size(); ++i) {
     LMN_CHECK_OK(read_member(members[i], i + 1 == members.size()));
   }
@@ -98,6 +104,7 @@ Result<void> DefinitionReader::read_member(const BtfMember& member, bool is_last
     LMN_TRY(map_.map_extra, wide_number(member));
     return {};
   }
+  if (!draft_.takes_notes()) return {};
   draft_.note(fmt::format("map '{}': unknown member '{}' passed over", map_.name, name));
   return {};
 }

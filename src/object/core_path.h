@@ -50,7 +50,7 @@ struct CorePath {
 // Work that all CO-RE relocations of an object may do together: candidates, members and parameters
 // looked at.
 struct CoreBudget {
-  std::uint64_t visits_left = 1u << 23;
+  std::uint64_t visits_left = 1u << 21;
   // False when the budget is used up.
   bool spend() { return visits_left != 0 && visits_left-- != 0; }
 };

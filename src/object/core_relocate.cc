@@ -20,6 +20,7 @@
 #include <algorithm>
 #include <span>
 
+#include "abi/limits.h"
 #include "object/core_patch.h"
 #include "object/core_path.h"
 #include "object/core_types.h"
@@ -45,6 +46,7 @@ class CoreRelocator {
 
   ObjectDraft& draft_;
   CoreBudget budget_;
+  std::size_t candidates_left_ = limits::kCoreCandidatesMax;
   std::unordered_map<std::uint32_t, std::vector<CoreTypeRef>> cache_;
 };
 
@@ -74,6 +76,8 @@ Result<std::vector<CoreTypeRef>*> CoreRelocator::candidates(std::uint32_t type) 
   if (found.empty()) {  // modules only for what the kernel itself does not have
     for (const auto& module : draft_.options.target_modules) add_candidates(local, *module, found);
   }
+  if (found.size() > candidates_left_) return core_budget_error();
+  candidates_left_ -= found.size();
   return &cache_.emplace(type, std::move(found)).first->second;
 }
 
@@ -127,10 +131,9 @@ Result<void> CoreRelocator::relocate(CodeSection& code, const BtfCoreRecord& rec
 }
 
 // From now on whoever contains the slot cannot be linked.
-void spoil(ObjectDraft& draft, CodeSection& code, std::uint32_t slot, Error error) {
-  const auto index = static_cast<std::uint32_t>(draft.errors.size());
+Result<void> spoil(ObjectDraft& draft, CodeSection& code, std::uint32_t slot, Error error) {
   error.location = place_in(code.name, std::uint64_t{slot} * kSlotBytes);
-  draft.errors.push_back(std::move(error));
+  LMN_TRY(const std::uint32_t index, draft.add_error(std::move(error)));
   const Reference broken{slot, ReferenceKind::kBroken, index, 0};
   auto at = std::ranges::lower_bound(code.references, slot, {}, &Reference::slot);
   if (at != code.references.end() && at->slot == slot) {
@@ -138,6 +141,7 @@ void spoil(ObjectDraft& draft, CodeSection& code, std::uint32_t slot, Error erro
   } else {
     code.references.insert(at, broken);
   }
+  return {};
 }
 
 }  // namespace
@@ -158,7 +162,8 @@ Result<void> relocate_core(ObjectDraft& draft) {
       // Linkers keep the records of weak functions they dropped.
       if (!draft.function_at(found->second, slot)) continue;
       auto done = relocator.relocate(code, record);
-      if (!done) spoil(draft, code, static_cast<std::uint32_t>(slot), std::move(done).error());
+      if (done) continue;
+      LMN_CHECK_OK(spoil(draft, code, static_cast<std::uint32_t>(slot), std::move(done).error()));
     }
   }
   return {};

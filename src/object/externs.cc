@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "abi/limits.h"
 #include "object/elf_numbers.h"
 #include "object/kconfig_values.h"
 #include "object/object_draft.h"
@@ -155,12 +156,17 @@ void KconfigMap::complete_btf(std::uint32_t size) {
   if (!id) return;
   const auto rows = btf.variables(btf.type(*id));
   std::vector<BtfVariable> variables(rows.begin(), rows.end());
-  for (BtfVariable& row : variables) {
-    for (const Extern& source : draft_.externs) {
-      if (source.kind != ExternKind::kKconfig || source.btf_type_id != row.type) continue;
-      row.offset = draft_.spec.kconfig[source.kconfig].offset;
-      btf.set_linkage(row.type, BtfLinkage::kGlobal);
+  std::unordered_map<std::uint32_t, std::uint32_t> offset_of;
+  for (const Extern& source : draft_.externs) {
+    if (source.kind == ExternKind::kKconfig) {
+      offset_of.try_emplace(source.btf_type_id, draft_.spec.kconfig[source.kconfig].offset);
     }
+  }
+  for (BtfVariable& row : variables) {
+    auto found = offset_of.find(row.type);
+    if (found == offset_of.end()) continue;
+    row.offset = found->second;
+    btf.set_linkage(row.type, BtfLinkage::kGlobal);
   }
   sort_keeping_order(variables, &BtfVariable::offset);
   btf.set_datasec(*id, size, variables);
@@ -211,6 +217,10 @@ Result<void> collect_externs(ObjectDraft& draft) {
         seen.try_emplace(*id, static_cast<std::uint32_t>(draft.externs.size()));
     draft.extern_of_symbol.try_emplace(i, place->second);
     if (!is_new) continue;
+    if (draft.externs.size() >= limits::kObjectExternsMax) {
+      return make_error(ErrorCode::kLimitExceeded,
+                        fmt::format("more than {} externs", limits::kObjectExternsMax));
+    }
     draft.externs.push_back({symbols[i].name, *kind, *id, symbols[i].bind == elf::kWeak, 0});
   }
   return KconfigMap(draft).build();

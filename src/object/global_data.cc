@@ -95,8 +95,9 @@ Result<void> fill_arena(ObjectDraft& draft, const ElfSection& section) {
   return {};
 }
 
+// `room`: what is left of the section when each byte belongs to one table only.
 Result<void> add_struct_ops(ObjectDraft& draft, const ElfSection& section,
-                            const BtfVariable& variable) {
+                            const BtfVariable& variable, std::size_t& room) {
   const BtfType& var = draft.btf->type(variable.type);
   const BtfType& table = draft.btf->type(draft.btf->skip_modifiers_and_typedefs(var.type));
   if (var.kind != BtfKind::kVar || var.name.empty() || table.kind != BtfKind::kStruct) {
@@ -108,6 +109,8 @@ Result<void> add_struct_ops(ObjectDraft& draft, const ElfSection& section,
                     fmt::format("struct_ops '{}': {} bytes reach past the end of the section at {}",
                                 var.name, table.size, section.data.size()));
   }
+  if (table.size > room) return error_at(section.name, variable.offset, "tables overlap");
+  room -= table.size;
   MapSpec map;
   map.name = var.name;
   map.type = BPF_MAP_TYPE_STRUCT_OPS;
@@ -160,8 +163,9 @@ Result<void> collect_struct_ops_maps(ObjectDraft& draft) {
     }
     const auto id = draft.btf->find_by_name(section.name, BtfKind::kDatasec);
     if (!id) continue;
+    std::size_t room = section.data.size();
     for (const BtfVariable& variable : draft.btf->variables(draft.btf->type(*id))) {
-      LMN_CHECK_OK(add_struct_ops(draft, section, variable));
+      LMN_CHECK_OK(add_struct_ops(draft, section, variable, room));
     }
   }
   return {};

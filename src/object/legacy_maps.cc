@@ -161,6 +161,7 @@ std::optional<Definition> read_by_names(const ObjectDraft& draft, std::string_vi
   const BtfType& record = draft.btf->type(draft.btf->skip_modifiers_and_typedefs(type));
   if (record.kind != BtfKind::kStruct || record.vlen == 0 || record.size > bytes.size())
     return std::nullopt;
+  if (record.vlen > std::size(kFieldNames)) return std::nullopt;  // none of the structs we know
   Definition out;
   for (const BtfMember& member : draft.btf->members(record)) {
     if (member.name == "namespace") continue;
@@ -195,6 +196,8 @@ class LegacyReader {
 
   ObjectDraft& draft_;
   std::vector<LegacyMap> maps_;
+  std::unordered_map<std::uint32_t, std::size_t>
+      by_id_;  // iproute2's ids; the first of an id counts
 };
 
 Result<void> LegacyReader::read(const ElfSection& section) {
@@ -285,16 +288,15 @@ Result<void> LegacyReader::add(const ElfSection& section, const ElfSymbol& symbo
   draft_.note(fmt::format("section '{}': map '{}' is in the layout of {} ({} bytes)", section.name,
                           map.name, legacy.layout, size));
   LMN_TRY(legacy.index, draft_.add_map(std::move(map), {section.index, symbol.value, size, false}));
+  by_id_.try_emplace(legacy.definition.id, maps_.size());
   maps_.push_back(std::move(legacy));
   return {};
 }
 
 Result<const LegacyMap*> LegacyReader::inner_of(const LegacyMap& outer) const {
   if (outer.definition.inner_id != 0) {
-    auto found = std::ranges::find_if(maps_, [&](const LegacyMap& map) {
-      return map.definition.id == outer.definition.inner_id && &map != &outer;
-    });
-    if (found != maps_.end()) return &*found;
+    auto found = by_id_.find(outer.definition.inner_id);
+    if (found != by_id_.end() && &maps_[found->second] != &outer) return &maps_[found->second];
     return make_error(ErrorCode::kMalformed,
                       fmt::format("map '{}': no map has the id {} of its inner one", outer.name,
                                   outer.definition.inner_id));

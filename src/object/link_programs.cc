@@ -34,6 +34,7 @@ struct Budget {
   std::size_t functions = limits::kObjectFunctionsMax;
   std::size_t lines = limits::kObjectLinesMax;
   std::size_t line_bytes = limits::kLineTextBytesMax;
+  std::size_t name_bytes = limits::kObjectNamesBytesMax;
   bool has_cut_lines = false;
 };
 
@@ -41,12 +42,18 @@ class ProgramLinker {
  public:
   ProgramLinker(ObjectDraft& draft, Budget& budget) : draft_(draft), budget_(budget) {
     placed_.assign(draft.functions.size(), kNotPlaced);
+    map_index_.assign(draft.spec.maps.size(), kNotPlaced);
+    extern_index_.assign(draft.externs.size(), kNotPlaced);
   }
 
   // Forgets the last program.
   void start() {
     for (const std::uint32_t function : order_) placed_[function] = kNotPlaced;
+    for (const std::uint32_t map : used_maps_) map_index_[map] = kNotPlaced;
+    for (const std::uint32_t used : used_externs_) extern_index_[used] = kNotPlaced;
     order_.clear();
+    used_maps_.clear();
+    used_externs_.clear();
     slots_.clear();
   }
 
@@ -65,6 +72,9 @@ class ProgramLinker {
                      std::string message);
   std::span<const Reference> references_of(const Function& function) const;
   std::uint32_t use_map(std::uint32_t map);
+  template <typename Ref>
+  Result<std::uint32_t> use_extern(std::uint32_t target, std::vector<Ref>& refs);
+  Result<void> spend_name(std::string_view name);
   void describe(const Function& function, std::uint32_t base);
   void add_lines(const CodeSection& code, const Function& function, std::uint32_t base);
   std::unexpected<Error> refuse(const Function& function, std::uint32_t slot,
@@ -78,6 +88,10 @@ class ProgramLinker {
   ProgramSpec* out_ = nullptr;
   std::vector<std::uint32_t> placed_;  // function -> its first slot in the program
   std::vector<std::uint32_t> order_;
+  std::vector<std::uint32_t> map_index_;  // map of the object -> position in ProgramSpec::maps
+  std::vector<std::uint32_t> used_maps_;
+  std::vector<std::uint32_t> extern_index_;  // extern -> position in ProgramSpec::externs or kfuncs
+  std::vector<std::uint32_t> used_externs_;
   std::vector<RawInsn> slots_;
 };
 
@@ -117,6 +131,7 @@ Result<void> ProgramLinker::append(std::uint32_t function_index) {
         fmt::format("the object's programs take more than {} instructions or {} functions together",
                     limits::kObjectSlotsMax, limits::kObjectFunctionsMax));
   }
+  LMN_CHECK_OK(spend_name(function.name));
   budget_.slots -= function.count;
   --budget_.functions;
   const auto base = static_cast<std::uint32_t>(slots_.size());
@@ -201,25 +216,17 @@ Result<void> ProgramLinker::apply(std::size_t at, const Reference& reference) {
       insn.imm = static_cast<std::int32_t>(use_map(reference.target));
       return {};
     case ReferenceKind::kKsym: {
-      const Extern& target = draft_.externs[reference.target];
-      auto found = std::ranges::find(out_->externs, target.btf_type_id, &ExternRef::btf_type_id);
+      LMN_TRY(const std::uint32_t index, use_extern(reference.target, out_->externs));
       insn.src = BPF_PSEUDO_BTF_ID;
-      insn.imm = static_cast<std::int32_t>(found - out_->externs.begin());
+      insn.imm = static_cast<std::int32_t>(index);
       slots_[at + 1].imm = 0;
-      if (found == out_->externs.end()) {
-        out_->externs.push_back({std::string(target.name), target.is_weak, target.btf_type_id});
-      }
       return {};
     }
     case ReferenceKind::kKfunc: {
-      const Extern& target = draft_.externs[reference.target];
-      auto found = std::ranges::find(out_->kfuncs, target.btf_type_id, &KfuncRef::btf_type_id);
+      LMN_TRY(const std::uint32_t index, use_extern(reference.target, out_->kfuncs));
       insn.src = BPF_PSEUDO_KFUNC_CALL;
-      insn.imm = static_cast<std::int32_t>(found - out_->kfuncs.begin());
+      insn.imm = static_cast<std::int32_t>(index);
       insn.off = 0;
-      if (found == out_->kfuncs.end()) {
-        out_->kfuncs.push_back({std::string(target.name), target.is_weak, target.btf_type_id});
-      }
       return {};
     }
     case ReferenceKind::kKconfig:
@@ -279,10 +286,42 @@ Result<void> ProgramLinker::apply_kconfig(std::size_t at, const Reference& refer
 }
 
 std::uint32_t ProgramLinker::use_map(std::uint32_t map) {
-  auto found = std::ranges::find(out_->maps, map);
-  const auto index = static_cast<std::uint32_t>(found - out_->maps.begin());
-  if (found == out_->maps.end()) out_->maps.push_back(map);
+  std::uint32_t& index = map_index_[map];
+  if (index == kNotPlaced) {
+    index = static_cast<std::uint32_t>(out_->maps.size());
+    out_->maps.push_back(map);
+    used_maps_.push_back(map);
+  }
   return index;
+}
+
+// A kernel function may be called in one place and its address taken in another, and is then in
+// both lists: an index that is not this list's own is looked up anew.
+template <typename Ref>
+Result<std::uint32_t> ProgramLinker::use_extern(std::uint32_t target, std::vector<Ref>& refs) {
+  const Extern& source = draft_.externs[target];
+  const std::uint32_t known = extern_index_[target];
+  if (known < refs.size() && refs[known].btf_type_id == source.btf_type_id) return known;
+  auto found = std::ranges::find(refs, source.btf_type_id, &Ref::btf_type_id);
+  const auto index = static_cast<std::uint32_t>(found - refs.begin());
+  if (found == refs.end()) {
+    LMN_CHECK_OK(spend_name(source.name));
+    refs.push_back({std::string(source.name), source.is_weak, source.btf_type_id});
+    used_externs_.push_back(target);
+  }
+  extern_index_[target] = index;
+  return index;
+}
+
+Result<void> ProgramLinker::spend_name(std::string_view name) {
+  if (name.size() > budget_.name_bytes) {
+    return make_error(
+        ErrorCode::kLimitExceeded,
+        fmt::format("names of the object's functions take more than {} bytes together",
+                    limits::kObjectNamesBytesMax));
+  }
+  budget_.name_bytes -= name.size();
+  return {};
 }
 
 void ProgramLinker::describe(const Function& function, std::uint32_t base) {
@@ -336,20 +375,21 @@ std::unordered_map<std::string_view, std::vector<std::string_view>> exception_ca
   return out;
 }
 
+using FunctionIndex = std::unordered_map<std::string_view, std::uint32_t>;
+
 Result<std::optional<std::uint32_t>> find_callback(const ObjectDraft& draft,
+                                                   const FunctionIndex& subprograms,
                                                    std::string_view program,
                                                    const std::vector<std::string_view>& names) {
   // Several are an error that only the verifier words well: it sees the tags too.
   if (names.size() != 1) return std::optional<std::uint32_t>();
-  for (std::uint32_t i = 0; i < draft.functions.size(); ++i) {
-    const Function& function = draft.functions[i];
-    if (function.is_entry || function.name != names[0]) continue;
-    if (!function.is_global) {
+  if (auto found = subprograms.find(names[0]); found != subprograms.end()) {
+    if (!draft.functions[found->second].is_global) {
       return make_error(ErrorCode::kMalformed,
                         fmt::format("program '{}': exception callback '{}' is static or hidden",
                                     program, names[0]));
     }
-    return std::optional(i);
+    return std::optional(found->second);
   }
   return make_error(
       ErrorCode::kMalformed,
@@ -377,13 +417,17 @@ Result<void> link_programs(ObjectDraft& draft) {
   Budget budget;
   ProgramLinker linker(draft, budget);
   const auto callbacks = exception_callbacks(draft);
+  FunctionIndex subprograms;
+  for (std::uint32_t i = 0; i < draft.functions.size(); ++i) {
+    if (!draft.functions[i].is_entry) subprograms.try_emplace(draft.functions[i].name, i);
+  }
   for (std::uint32_t i = 0; i < draft.functions.size(); ++i) {
     if (!draft.functions[i].is_entry) continue;
     ProgramSpec program = describe_program(draft, draft.functions[i]);
     std::optional<std::uint32_t> callback;
     Result<void> linked;
     if (auto tagged = callbacks.find(program.name); tagged != callbacks.end()) {
-      auto found = find_callback(draft, program.name, tagged->second);
+      auto found = find_callback(draft, subprograms, program.name, tagged->second);
       if (found) callback = *found;
       if (!found) linked = make_error(std::move(found).error());
     }

@@ -27,28 +27,35 @@ std::optional<std::uint32_t> map_covering(const ObjectDraft& draft, std::uint32_
   return after->second;
 }
 
-// Where the pointers start in a definition: its last member, which must be `values`.
-std::optional<std::uint64_t> values_offset(const ObjectDraft& draft, const ElfSection& section,
-                                           std::uint64_t offset) {
+// Where the pointers start in each definition of a section, by its offset: at its last member,
+// which must be `values`.
+std::unordered_map<std::uint64_t, std::uint64_t> values_offsets(const ObjectDraft& draft,
+                                                                const ElfSection& section) {
+  std::unordered_map<std::uint64_t, std::uint64_t> out;
   const auto datasec = draft.btf->find_by_name(section.name, BtfKind::kDatasec);
-  if (!datasec) return std::nullopt;
+  if (!datasec) return out;
   for (const BtfVariable& variable : draft.btf->variables(draft.btf->type(*datasec))) {
-    if (variable.offset != offset) continue;
     const BtfType& var = draft.btf->type(variable.type);
     const BtfType& definition = draft.btf->type(draft.btf->skip_modifiers_and_typedefs(var.type));
-    if (definition.kind != BtfKind::kStruct || definition.vlen == 0) return std::nullopt;
+    if (definition.kind != BtfKind::kStruct || definition.vlen == 0) continue;
     const BtfMember& last = draft.btf->members(definition).back();
-    if (last.name != "values") return std::nullopt;
-    return last.bit_offset / 8;
+    if (last.name == "values") out.try_emplace(variable.offset, last.bit_offset / 8);
   }
-  return std::nullopt;
+  return out;
 }
 
 class SlotReader {
  public:
-  SlotReader(ObjectDraft& draft, const ElfSection& section) : draft_(draft), section_(section) {}
+  SlotReader(ObjectDraft& draft, const ElfSection& section)
+      : draft_(draft), section_(section), values_(values_offsets(draft, section)) {}
 
   Result<void> read(const ElfRelocation& relocation) {
+    if (draft_.slots_left == 0) {
+      return make_error(
+          ErrorCode::kLimitExceeded,
+          fmt::format("more than {} initial entries of maps", limits::kObjectMapSlotsMax));
+    }
+    --draft_.slots_left;
     const auto found = map_covering(draft_, section_.index, relocation.offset);
     const ElfSymbol& symbol = draft_.elf.symbols()[relocation.symbol];
     const std::string_view label = draft_.elf.symbol_label(symbol);
@@ -59,13 +66,14 @@ class SlotReader {
     MapSpec& map = draft_.spec.maps[*found];
     const MapPlace& place = draft_.places[*found];
     if (map.type == BPF_MAP_TYPE_STRUCT_OPS) return add_function(map, place, relocation, symbol);
-    const auto values = values_offset(draft_, section_, place.offset);
+    const auto values = values_.find(place.offset);
     const std::uint64_t in_definition = relocation.offset - place.offset;
-    if (!values || in_definition < *values || (in_definition - *values) % kPointerBytes != 0) {
+    if (values == values_.end() || in_definition < values->second ||
+        (in_definition - values->second) % kPointerBytes != 0) {
       return refuse(map, relocation, fmt::format("pointer to '{}' outside its 'values'", label));
     }
     MapInitialSlot slot;
-    slot.index = static_cast<std::uint32_t>((in_definition - *values) / kPointerBytes);
+    slot.index = static_cast<std::uint32_t>((in_definition - values->second) / kPointerBytes);
     if (map.type == BPF_MAP_TYPE_PROG_ARRAY) {
       const auto code = draft_.code_of_section(symbol.section);
       const auto function =
@@ -116,6 +124,7 @@ class SlotReader {
 
   ObjectDraft& draft_;
   const ElfSection& section_;
+  std::unordered_map<std::uint64_t, std::uint64_t> values_;
 };
 
 }  // namespace

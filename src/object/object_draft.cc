@@ -48,8 +48,17 @@ Result<std::uint32_t> ObjectDraft::add_map(MapSpec map, MapPlace place) {
 }
 
 void ObjectDraft::note(std::string text) {
-  constexpr std::size_t kNotesMax = 1000;  // a hostile object may give reason for millions
-  if (spec.notes.size() < kNotesMax) spec.notes.push_back(std::move(text));
+  if (takes_notes()) spec.notes.push_back(std::move(text));
+}
+
+Result<std::uint32_t> ObjectDraft::add_error(Error error) {
+  if (errors.size() >= limits::kObjectDefectsMax) {
+    return make_error(ErrorCode::kLimitExceeded,
+                      fmt::format("more than {} relocations that mean nothing; the first: {}",
+                                  limits::kObjectDefectsMax, errors.front().to_string()));
+  }
+  errors.push_back(std::move(error));
+  return static_cast<std::uint32_t>(errors.size() - 1);
 }
 
 std::string place_in(std::string_view section, std::uint64_t offset) {

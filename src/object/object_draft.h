@@ -25,6 +25,7 @@
 #include <utility>
 #include <vector>
 
+#include "abi/limits.h"
 #include "base/result.h"
 #include "btf/btf.h"
 #include "btf/btf_ext.h"
@@ -112,6 +113,8 @@ struct ObjectDraft {
   // Global and weak data symbols by name; the first of a name counts.
   std::unordered_map<std::string_view, std::uint32_t> data_symbols;
   std::vector<Error> errors;
+  std::size_t members_left = limits::kObjectMapMembersMax;
+  std::size_t slots_left = limits::kObjectMapSlotsMax;
   ObjectSpec spec;
 
   std::optional<std::uint32_t> code_of_section(std::uint32_t section) const;
@@ -119,7 +122,12 @@ struct ObjectDraft {
   std::optional<std::uint32_t> function_at(std::uint32_t code_index, std::uint64_t slot) const;
   // Adds a map; an error when there are too many.
   Result<std::uint32_t> add_map(MapSpec map, MapPlace place);
+  // Keeps a defect for those who run into it; an error when there are too many.
+  Result<std::uint32_t> add_error(Error error);
+  bool takes_notes() const { return spec.notes.size() < kNotesMax; }
   void note(std::string text);
+
+  static constexpr std::size_t kNotesMax = 1000;  // a hostile object may give reason for millions
 };
 
 // Sorts by a key, rows of equal keys in their old order. (std::stable_sort of libstdc++ 12 does not

@@ -307,6 +307,45 @@ TEST(ObjectReaderTest, SubprogramsAtTheLimitAndOnePast) {
   }
 }
 
+TEST(ObjectReaderTest, MeaninglessRelocationsAtTheLimitAndOnePast) {
+  for (const std::size_t over : {0u, 1u}) {
+    const std::size_t count = limits::kObjectDefectsMax + over;
+    ElfForTests elf;
+    std::vector<RawInsn> slots(count, kReturnZero);  // moves take no relocation
+    slots.push_back(kExit);
+    const auto code = elf.add_code("xdp", code_of(slots));
+    elf.add_function("prog", code, 0, slots.size() * kSlotBytes);
+    const auto symbol =
+        elf.add_symbol("thing", elf::kSectionAbsolute, 0, 8, elf::kObject, elf::kGlobal);
+    std::vector<std::pair<std::uint64_t, std::uint32_t>> entries;
+    for (std::size_t i = 0; i < count; ++i) entries.emplace_back(i * kSlotBytes, symbol);
+    elf.add_relocations(code, entries);
+    auto object = read_object(elf.bytes());
+    EXPECT_EQ(object.has_value(), over == 0);
+    if (object) {
+      EXPECT_TRUE(object->programs[0].defect);
+      EXPECT_EQ(object->programs[0].insns.size(), slots.size()) << "to be looked at";
+    } else {
+      EXPECT_EQ(object.error().code, ErrorCode::kLimitExceeded);
+    }
+  }
+}
+
+TEST(ObjectReaderTest, LongNamesTogetherStayBounded) {
+  // Each function has the longest name; programs that go over the budget have a defect instead of
+  // memory.
+  ElfForTests elf;
+  const auto code = elf.add_code("xdp", code_of({kReturnZero, kExit}));
+  const std::string name(limits::kNameBytesMax, 'n');
+  const std::size_t fitting = limits::kObjectNamesBytesMax / name.size();
+  for (std::size_t i = 0; i < fitting + 1; ++i) elf.add_function(name, code, 0, 16);
+  auto object = read_object(elf.bytes());
+  ASSERT_TRUE(object) << object.error().to_string();
+  EXPECT_FALSE(object->programs[fitting - 1].defect);
+  ASSERT_TRUE(object->programs[fitting].defect);
+  EXPECT_EQ(object->programs[fitting].defect->code, ErrorCode::kLimitExceeded);
+}
+
 TEST(ObjectReaderTest, RecursionIsLinkedOnce) {
   ElfForTests elf;
   const auto code = elf.add_code("xdp", code_of({call_of(-1), kExit}));

@@ -51,8 +51,7 @@ Result<void> ReferenceReader::read(const ElfSection& section) {
     }
     auto reference = resolve(code_.slots[slot], relocation);
     if (!reference) {
-      draft_.errors.push_back(std::move(reference).error());
-      const auto index = static_cast<std::uint32_t>(draft_.errors.size() - 1);
+      LMN_TRY(const std::uint32_t index, draft_.add_error(std::move(reference).error()));
       reference = Reference{0, ReferenceKind::kBroken, index, 0};
     }
     reference->slot = static_cast<std::uint32_t>(slot);
