@@ -540,7 +540,7 @@ void CWriter::put_name(std::string_view name, bool after_pointer) {
 }  // namespace
 
 Result<std::string> btf_c_text(const Btf& btf, const BtfTextOptions& options) {
-  LMN_TRY(const std::vector<std::uint32_t> roots, chosen_btf_ids(btf, options));
+  LMN_TRY(const std::vector<std::uint32_t> roots, chosen_btf_ids(btf, options, 1));
   BtfCOrder order(btf);
   CWriter writer(btf, options.bytes_max);
   for (const std::uint32_t root : roots) {

@@ -11,11 +11,14 @@
 // C wants a definition before its use by value and any declaration before its use by pointer, so
 // definitions come in the order of btf_c_order.h and the writer puts forward declarations where
 // that order leaves a name unknown. What C has no word for in BTF is made up again: padding that
-// no member explains, packed structs, the mode of odd enums. Names that occur twice get a flavour:
+// no member explains, and packed structs. Names that occur twice get a flavour:
 // `struct foo___2`; members of enums and typedefs share one space of names, struct, union and enum
 // tags another.
 // Functions, variables and tags of declarations are not written; anonymous structs and enums stand
 // where they are used, and an enum that nothing uses stands alone.
+//
+// As bpftool 7.1 we do not say how large an enum is: one of a byte gets the size of an int. And a
+// type tag is always btf_type_tag, although newer compilers use its record for other attributes.
 //
 // A hostile graph may repeat one anonymous struct any number of times or nest without end; there
 // are limits on the length of the text, on the depth and on the types met (abi/limits.h), each
@@ -34,7 +37,8 @@
 
 namespace lmn {
 
-// The declarations alone. Chosen types (options.ids) come with all that they need.
+// The declarations alone. Chosen types (options.ids) come with all that they need; without a choice
+// all types are written, those of a split graph's base first.
 Result<std::string> btf_c_text(const Btf& btf, const BtfTextOptions& options = {});
 
 // The same as a header: include guard, and CO-RE asked for every record.

@@ -270,7 +270,9 @@ void RecordWalk::write_linkage(const BtfType& type) {
 }
 
 Result<void> write_records(RecordSink& sink, const Btf& btf, const BtfTextOptions& options) {
-  LMN_TRY(const std::vector<std::uint32_t> ids, chosen_btf_ids(btf, options));
+  // void has no record
+  const std::uint32_t first = btf.first_id() == 0 ? 1 : btf.first_id();
+  LMN_TRY(const std::vector<std::uint32_t> ids, chosen_btf_ids(btf, options, first));
   RecordWalk walk(btf, sink, options.bytes_max);
   for (const std::uint32_t id : ids) {
     if (walk.write(id)) continue;
@@ -283,9 +285,9 @@ Result<void> write_records(RecordSink& sink, const Btf& btf, const BtfTextOption
 
 }  // namespace
 
-Result<std::vector<std::uint32_t>> chosen_btf_ids(const Btf& btf, const BtfTextOptions& options) {
+Result<std::vector<std::uint32_t>> chosen_btf_ids(const Btf& btf, const BtfTextOptions& options,
+                                                  std::uint32_t first) {
   if (options.ids.empty()) {
-    const std::uint32_t first = btf.first_id() == 0 ? 1 : btf.first_id();  // void has no record
     std::vector<std::uint32_t> all(btf.type_count() - first);
     std::iota(all.begin(), all.end(), first);
     return all;

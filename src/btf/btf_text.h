@@ -7,7 +7,7 @@
 //   [2] STRUCT 'xdp_md' size=24 vlen=6
 //   	'data' type_id=3 bits_offset=0
 //
-// Of a split graph only its own types are listed, not those of its base.
+// Of a split graph only its own types are listed, not those of its base; as C both are written.
 // The length of a text is not bounded by the bytes it is made from, because many records may share
 // one long name; so every maker of text has a limit and gives kLimitExceeded past it.
 // Threads: pure functions. Tested by btf_text_test.cc and, against bpftool,
@@ -36,7 +36,8 @@ Result<std::string> btf_raw_text(const Btf& btf, const BtfTextOptions& options =
 // Appends {"types":[...]}; after an error the writer is of no further use.
 Result<void> write_btf_json(JsonWriter& json, const Btf& btf, const BtfTextOptions& options = {});
 
-// The ids that `options` mean, checked.
-Result<std::vector<std::uint32_t>> chosen_btf_ids(const Btf& btf, const BtfTextOptions& options);
+// The ids of `options`, checked; when there are none, all from `first` on.
+Result<std::vector<std::uint32_t>> chosen_btf_ids(const Btf& btf, const BtfTextOptions& options,
+                                                  std::uint32_t first);
 
 }  // namespace lmn

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // lmn disasm: the instructions of an object's programs as `bpftool prog dump xlated` prints them,
-// with source lines, map names, function names and helper names.
+// with source lines, map names, function names and helper names; and one program's control flow as
+// a graph, in words (--cfg) or drawn (--visual).
 #include <fmt/format.h>
 
 #include "base/json_writer.h"
+#include "cfg_dot.h"
 #include "command.h"
 #include "insn/disasm.h"
 #include "insn/insn_table.h"
@@ -13,7 +15,7 @@
 namespace lmn {
 namespace {
 
-class SpecNames final : public DisasmNames {
+class SpecNames : public DisasmNames {
  public:
   SpecNames(const ObjectSpec& object, const ProgramSpec& program)
       : object_(object), program_(program) {}
@@ -35,6 +37,13 @@ class SpecNames final : public DisasmNames {
  private:
   const ObjectSpec& object_;
   const ProgramSpec& program_;
+};
+
+// In a graph calls are told by distance alone, as bpftool's are.
+class GraphNames final : public SpecNames {
+ public:
+  using SpecNames::SpecNames;
+  std::string subprogram(InsnIndex /*start*/) const override { return {}; }
 };
 
 bool starts_line(const ProgramSpec& program, InsnIndex insn) {
@@ -85,6 +94,28 @@ void write_json(JsonWriter& json, const ObjectSpec& object, const ProgramSpec& p
   json.end_object();
 }
 
+// The graph of the program called `wanted`, or of the only one.
+Result<std::string> graph_of(const ObjectSpec& object, const std::string& wanted) {
+  const ProgramSpec* program = object.programs.size() == 1 ? &object.programs[0] : nullptr;
+  if (program == nullptr || !wanted.empty()) {
+    LMN_TRY(program, choose_program(object, wanted));
+  }
+  if (program->insns.empty() && program->defect) return make_error(*program->defect);
+  const GraphNames names(object, *program);
+  return cfg_dot(program->insns, &names);
+}
+
+int draw_graph(const ObjectSpec& object, const std::string& wanted, bool as_svg) {
+  const Result<std::string> dot_text = graph_of(object, wanted);
+  if (!dot_text) return fail(dot_text.error());
+  if (!as_svg) {
+    fmt::print("{}", *dot_text);
+    return kExitOk;
+  }
+  const Result<void> drawn = print_svg(*dot_text);
+  return drawn ? kExitOk : fail(drawn.error());
+}
+
 }  // namespace
 
 int cmd_disasm(int argc, char** argv) {
@@ -93,14 +124,23 @@ int cmd_disasm(int argc, char** argv) {
   std::string wanted;
   bool without_source = false;
   bool as_json = false;
+  bool as_graph = false;
+  bool as_svg = false;
   app.add_option("object", path, "ELF object")->required();
   app.add_option("--prog", wanted, "only this program");
   app.add_flag("--no-source", without_source, "instructions only");
-  app.add_flag("--json", as_json, "a JSON array on standard output");
+  CLI::Option* json_flag = app.add_flag("--json", as_json, "a JSON array on standard output");
+  CLI::Option* cfg_flag =
+      app.add_flag("--cfg", as_graph, "one program's control flow, in graphviz's language")
+          ->excludes(json_flag);
+  app.add_flag("--visual", as_svg, "the same drawn by graphviz, as SVG")
+      ->excludes(json_flag)
+      ->excludes(cfg_flag);
   int status = kExitOk;
   if (!parse_words(app, argc, argv, status)) return status;
   const Result<ObjectSpec> object = load_object_file(path);
   if (!object) return fail(object.error());
+  if (as_graph || as_svg) return draw_graph(*object, wanted, as_svg);
   JsonWriter json(2);
   json.begin_array();
   bool found = false;
