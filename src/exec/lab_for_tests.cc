@@ -25,8 +25,9 @@ constexpr HelperArg kFunc{ArgKind::kPtrToFunc};
 constexpr HelperArg kStackOrNull{ArgKind::kPtrToStack, kArgMaybeNull};
 constexpr HelperArg kRecord{ArgKind::kPtrToRingbufMem, kArgRelease};
 constexpr HelperArg kString{ArgKind::kPtrToConstStr};
+constexpr HelperArg kLock{ArgKind::kPtrToSpinLock};
 
-const std::array<HelperProto, 14> kProtos = {{
+const std::array<HelperProto, 16> kProtos = {{
     {1,
      "bpf_map_lookup_elem",
      kHelperPktAccess,
@@ -51,6 +52,8 @@ const std::array<HelperProto, 14> kProtos = {{
      {kMemOrNull, kSizeOrZero, kMemOrNull, kSizeOrZero, kAny},
      "4.6"},
     {44, "bpf_xdp_adjust_head", kHelperChangesPacket, RetKind::kInteger, 0, {kCtx, kAny}, "4.10"},
+    {93, "bpf_spin_lock", kHelperNoSpinLock, RetKind::kVoid, 0, {kLock}, "5.1"},
+    {94, "bpf_spin_unlock", 0, RetKind::kVoid, 0, {kLock}, "5.1"},
     {113,
      "bpf_probe_read_kernel",
      kHelperGplOnly,
@@ -81,7 +84,7 @@ const std::array<HelperProto, 14> kProtos = {{
      {kAny, kFunc, kStackOrNull, kAny},
      "5.17"},
     {182, "bpf_strncmp", 0, RetKind::kInteger, 0, {kMem, kSize, kString}, "5.17"},
-    {188, "bpf_xdp_get_buff_len", 0, RetKind::kInteger, 0, {kCtx}, "5.18"},
+    {188, "bpf_xdp_get_buff_len", kHelperNoSpinLock, RetKind::kInteger, 0, {kCtx}, "5.18"},
     {189, "bpf_xdp_load_bytes", 0, RetKind::kInteger, 0, {kCtx, kAny, kMemUninit, kSize}, "5.18"},
 }};
 
@@ -133,6 +136,21 @@ Word buff_len(Word, Word, Word, Word, Word, RunContext* context) noexcept {
 Word read_address(Word r1, Word r2, Word r3, Word, Word, RunContext* context) noexcept {
   return context->read_guest(context->engine_state, r3, {reinterpret_cast<std::uint8_t*>(r1), r2});
 }
+// A lock whose word is not 0 never opens: the run is stopped.
+Word lock(Word r1, Word, Word, Word, Word, RunContext* context) noexcept {
+  auto* word = reinterpret_cast<std::uint32_t*>(r1);
+  if (*word != 0) {
+    context->stop(context->engine_state);
+    return 0;
+  }
+  *word = 1;
+  context->held_lock.set(word);
+  return 0;
+}
+Word unlock(Word, Word, Word, Word, Word, RunContext* context) noexcept {
+  context->held_lock.release();
+  return 0;
+}
 Word load_first_byte(Word, Word r2, Word r3, Word, Word, RunContext* context) noexcept {
   *reinterpret_cast<std::uint8_t*>(r3) = context->buff->data[r2];
   return 0;
@@ -154,6 +172,10 @@ HelperFn find_body(std::uint32_t id) noexcept {
       return add_sizes;
     case 44:
       return adjust_head;
+    case 93:
+      return lock;
+    case 94:
+      return unlock;
     case 113:
       return read_address;
     case 131:

@@ -34,7 +34,8 @@ namespace lmn::lab {
 //   1 map_lookup_elem, 2 map_update_elem, 12 tail_call, 44 xdp_adjust_head (moves data by r2), 131
 //   ringbuf_reserve and 132 ringbuf_submit (one static record), 164 for_each_map_elem (array of
 //   one), 181 loop, 182 strncmp, 188 xdp_get_buff_len, 189 xdp_load_bytes (writes only the first
-//   byte), 28 csum_diff (sums the sizes), 6 trace_printk, 113 probe_read_kernel (bytes readable)
+//   byte), 28 csum_diff (sums the sizes), 6 trace_printk, 113 probe_read_kernel (bytes readable),
+//   93 spin_lock, 94 spin_unlock
 std::span<const HelperProto> protos();
 HelperFn find_body(std::uint32_t id) noexcept;
 

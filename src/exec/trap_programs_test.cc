@@ -217,6 +217,30 @@ const TrapCase kCases[] = {
      "*(u32 *)(r10 -4) = 0\n r1 = map[idx:3]\n r2 = r10\n r2 += -4\n call bpf_map_lookup_elem\n r0 "
      "= 0\n exit"},
 
+    {"lock taken and opened", "verdict 2",
+     "r6 = map[idx:0]+0\n r1 = r6\n call bpf_spin_lock\n r1 = r6\n call bpf_spin_unlock\n r0 = "
+     "2\n exit"},
+    {"lock not opened before the exit", "kSpinLock@4",
+     "r1 = map[idx:0]+0\n call bpf_spin_lock\n r0 = 2\n exit"},
+    {"second lock", "kSpinLock@5",
+     "r1 = map[idx:0]+0\n call bpf_spin_lock\n r1 = map[idx:0]+8\n call bpf_spin_lock\n r0 = 2\n "
+     "exit"},
+    {"helper called while a lock is held", "kSpinLock@5",
+     "r6 = r1\n r1 = map[idx:0]+0\n call bpf_spin_lock\n r1 = r6\n call bpf_xdp_get_buff_len\n r0 "
+     "= 2\n exit"},
+    {"lock opened that is not held", "kSpinLock@2",
+     "r1 = map[idx:0]+0\n call bpf_spin_unlock\n r0 = 2\n exit"},
+    {"another lock opened", "kSpinLock@5",
+     "r1 = map[idx:0]+0\n call bpf_spin_lock\n r1 = map[idx:0]+4\n call bpf_spin_unlock\n r0 = "
+     "2\n exit"},
+    {"lock at an address that is no multiple of its size", "kArgument@2",
+     "r1 = map[idx:0]+2\n call bpf_spin_lock\n r0 = 2\n exit"},
+    {"lock past the end", "kOutOfBounds@3",
+     "r1 = map[idx:0]+12\n r1 += 4\n call bpf_spin_lock\n r0 = 2\n exit"},
+    {"lock on the stack", "kArgument@2", "r1 = r10\n r1 += -8\n call bpf_spin_lock\n exit"},
+    {"lock that never opens", "kStopped@3",
+     "r1 = map[idx:0]+0\n *(u32 *)(r1 +0) = 7\n call bpf_spin_lock\n r0 = 2\n exit"},
+
     {"trap in a callback", "kNotAPointer@7",
      "r1 = 5\n r2 = func f\n r3 = 0\n r4 = 0\n call bpf_loop\n exit\n f:\n r0 = *(u8 *)(r2 +0)\n "
      "exit"},
@@ -264,6 +288,15 @@ TEST(Traps, EachRuleStopsTheProgramThatBreaksIt) {
       EXPECT_EQ(outcome.verdict, 0u) << test.name;
     }
   }
+}
+
+TEST(Traps, AStoppedProgramLeavesNoLockBehind) {
+  Lab lab;
+  add_maps(lab);
+  const std::string take = "r6 = map[idx:0]+0\n r1 = r6\n call bpf_spin_lock\n ";
+  EXPECT_EQ(lab.run(take + "r0 = *(u8 *)(r0 +0)\n exit").summary(), "kUninitRegister@4");
+  EXPECT_EQ(lab.run(take + "r1 = r6\n call bpf_spin_unlock\n r0 = 2\n exit").summary(),
+            "verdict 2");
 }
 
 TEST(Traps, DepthIsLimited) {

@@ -70,8 +70,11 @@ TEST_P(HelperPrograms, LeaveTheSameResults) {
         << "\nkernel: " << testing::PrintToString(std::string(at.in1, theirs->front().value.end()))
         << "\nours:   " << testing::PrintToString(std::string(at.in2, mine->front().value.end()));
   }
-  if (GetParam() != std::string_view("walks")) return;  // the others use no further maps
-  for (const char* map : {"table", "percpu_table", "numbers", "percpu_numbers"}) {
+  std::vector<const char*> maps;  // the others use no further ones
+  if (GetParam() == std::string_view("walks"))
+    maps = {"table", "percpu_table", "numbers", "percpu_numbers"};
+  if (GetParam() == std::string_view("locks")) maps = {"guarded_table", "guarded_array"};
+  for (const char* map : maps) {
     const auto theirs = kernel_->entries(map);
     const auto mine = ours_->entries(map);
     ASSERT_TRUE(theirs.has_value() && mine.has_value());
@@ -89,7 +92,8 @@ TEST(HelperRefusal, SaysWhichHelperAndWhy) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Programs, HelperPrograms,
-                         testing::Values("loops", "walks", "texts", "mtu", "rings", "queues"),
+                         testing::Values("loops", "walks", "texts", "mtu", "rings", "queues",
+                                         "locks"),
                          [](const auto& row) { return std::string(row.param); });
 
 }  // namespace

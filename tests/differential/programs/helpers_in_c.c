@@ -278,6 +278,55 @@ int queues(struct xdp_md* ctx) {
   return XDP_PASS;
 }
 
+struct guarded {
+  __u32 writes;
+  struct bpf_spin_lock lock;
+  __u64 sum;
+  __u64 last;
+};
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 16);
+  __type(key, __u32);
+  __type(value, struct guarded);
+} guarded_table SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 4);
+  __type(key, __u32);
+  __type(value, struct guarded);
+} guarded_array SEC(".maps");
+
+static __always_inline void add_guarded(struct guarded* value, __u64 number) {
+  bpf_spin_lock(&value->lock);
+  value->writes++;
+  value->sum += number;
+  value->last = number;
+  bpf_spin_unlock(&value->lock);
+}
+
+SEC("xdp")
+int locks(struct xdp_md* ctx) {
+  __u8 arguments[ARGUMENT_BYTES];
+  struct result* result = result_of_packet(ctx, arguments);
+  if (!result) return XDP_ABORTED;
+  __u32 key = arguments[0] & 15;
+  struct guarded fresh = {.sum = arguments[1]};
+  result->number[0] = bpf_map_update_elem(&guarded_table, &key, &fresh, BPF_NOEXIST);
+  struct guarded* value = bpf_map_lookup_elem(&guarded_table, &key);
+  if (!value) return XDP_ABORTED;
+  add_guarded(value, arguments[2]);
+  result->number[1] = value->sum;
+  key &= 3;
+  value = bpf_map_lookup_elem(&guarded_array, &key);
+  if (!value) return XDP_ABORTED;
+  add_guarded(value, arguments[3]);
+  result->number[2] = value->sum;
+  return XDP_PASS;
+}
+
 // Calls what LMN does not have.
 SEC("xdp")
 int refused(struct xdp_md* ctx) {
