@@ -83,6 +83,8 @@ void MapHost::release_cpu_queue(FrameSink*) noexcept {}
 FrameSink* MapHost::acquire_socket(std::uint32_t) noexcept { return nullptr; }
 int MapHost::socket_error(std::uint32_t) noexcept { return -EBADF; }
 void MapHost::release_socket(FrameSink*) noexcept {}
+PerfRing* MapHost::acquire_event(std::uint32_t) noexcept { return nullptr; }
+void MapHost::release_event(PerfRing*) noexcept {}
 
 std::span<const MapTypeInfo> map_type_infos() { return kTypes; }
 

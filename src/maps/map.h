@@ -43,6 +43,7 @@
 namespace lmn {
 
 class Map;
+class PerfRing;  // maps/perf_ring.h
 
 // The kernel's own "not supported", which has no name in user space's errno.h (Linux 6.18,
 // include/linux/errno.h). bpf(2) hands it out for operations that a map type lacks.
@@ -72,6 +73,9 @@ class MapHost {
   virtual FrameSink* acquire_socket(std::uint32_t handle) noexcept;
   virtual int socket_error(std::uint32_t handle) noexcept;
   virtual void release_socket(FrameSink* socket) noexcept;
+  // The ring of the perf event behind a handle, or null.
+  virtual PerfRing* acquire_event(std::uint32_t handle) noexcept;
+  virtual void release_event(PerfRing* ring) noexcept;
 };
 
 struct MapOptions {

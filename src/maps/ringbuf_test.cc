@@ -6,6 +6,7 @@
 // thread that reads while another writes.
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
+#include <linux/perf_event.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -16,6 +17,8 @@
 #include <thread>
 #include <vector>
 
+#include "maps/perf_event_array_map.h"
+#include "maps/perf_ring.h"
 #include "maps/ringbuf_map.h"
 #include "maps/user_ringbuf_map.h"
 
@@ -281,6 +284,143 @@ TEST(UserRingbufMap, ChecksEveryWordOfAClient) {
     std::span<std::uint8_t> sample;
     EXPECT_EQ(ring->next_sample(sample), c.error) << c.producer << " " << c.header;
   }
+}
+
+// Reads a perf ring as a reader of the kernel's does: head, records that may wrap, tail.
+class PerfClient {
+ public:
+  explicit PerfClient(const PerfRing& ring) : memory_(*ring.memory()) {
+    page_ = reinterpret_cast<perf_event_mmap_page*>(memory_.data());
+  }
+  bool read(perf_event_header& header, std::vector<std::uint8_t>& body) {
+    if (page_->data_tail == page_->data_head) return false;
+    copy(page_->data_tail, &header, sizeof header);
+    body.resize(header.size - sizeof header);
+    copy(page_->data_tail + sizeof header, body.data(), body.size());
+    page_->data_tail += header.size;
+    return true;
+  }
+  perf_event_mmap_page* page() { return page_; }
+
+ private:
+  void copy(std::uint64_t from, void* to, std::size_t size) {
+    for (std::size_t i = 0; i < size; ++i) {
+      static_cast<std::uint8_t*>(to)[i] =
+          memory_.data()[page_->data_offset + (from + i) % page_->data_size];
+    }
+  }
+  const SharedMemory& memory_;
+  perf_event_mmap_page* page_;
+};
+
+TEST(PerfRing, SamplesComeOutInOrderAndLossIsTold) {
+  auto ring = PerfRing::create(1);
+  ASSERT_TRUE(ring.has_value());
+  PerfClient client(**ring);
+  EXPECT_EQ(client.page()->data_size, 4096u);
+  std::mt19937 random(4);
+  std::vector<std::vector<std::uint8_t>> expected;
+  std::size_t next = 0;
+  std::uint64_t lost = 0;
+  std::uint64_t told = 0;
+  auto read_one = [&] {
+    perf_event_header header;
+    std::vector<std::uint8_t> body;
+    if (!client.read(header, body)) return false;
+    if (header.type == PERF_RECORD_LOST) {
+      std::uint64_t count = 0;
+      std::memcpy(&count, body.data() + 8, sizeof count);
+      told += count;
+      return true;
+    }
+    EXPECT_EQ(header.type, std::uint32_t{PERF_RECORD_SAMPLE});
+    std::uint32_t size = 0;
+    std::memcpy(&size, body.data(), sizeof size);
+    EXPECT_EQ(size, body.size() - 4);
+    EXPECT_EQ((size + 4) % 8, 0u);
+    const auto& wanted = expected[next++];
+    EXPECT_GE(size, wanted.size());
+    EXPECT_LT(size, wanted.size() + 8);
+    EXPECT_TRUE(std::equal(wanted.begin(), wanted.end(), body.begin() + 4));
+    return true;
+  };
+  for (int step = 0; step < 10'000; ++step) {
+    auto record = make_record(random, 300);
+    const std::size_t cut = record.empty() ? 0 : random() % record.size();
+    const std::span<const std::uint8_t> all(record);
+    const int error = (*ring)->output(all.first(cut), all.subspan(cut));
+    if (error == 0) {
+      expected.push_back(record);
+    } else {
+      ASSERT_EQ(error, -ENOSPC);
+      ++lost;
+    }
+    if (random() % 10 < 4) read_one();
+  }
+  while (read_one()) {
+  }
+  EXPECT_EQ(next, expected.size());
+  EXPECT_EQ((*ring)->lost_count(), lost);
+  EXPECT_GT(lost, 100u);
+  EXPECT_EQ((*ring)->output({}, {}), 0);  // carries the last loss
+  read_one();
+  EXPECT_EQ(told, lost);
+}
+
+TEST(PerfEventArrayMap, OutputFindsTheRingOfItsCpu) {
+  class EventHost final : public MapHost {
+   public:
+    FrameSink* find_sink(std::uint32_t) noexcept override { return nullptr; }
+    const ProgramEntry* acquire_program(std::uint32_t) noexcept override { return nullptr; }
+    void release_program(const ProgramEntry*) noexcept override {}
+    PerfRing* acquire_event(std::uint32_t handle) noexcept override {
+      held += handle == 5;
+      return handle == 5 ? ring.get() : nullptr;
+    }
+    void release_event(PerfRing*) noexcept override { --held; }
+    std::unique_ptr<PerfRing> ring = *PerfRing::create(1);
+    int held = 0;
+  };
+  for (const std::uint32_t flags : {0u, std::uint32_t{BPF_F_PRESERVE_ELEMS}}) {
+    EventHost host;
+    MapSpec spec;
+    spec.type = BPF_MAP_TYPE_PERF_EVENT_ARRAY;
+    spec.key_size = spec.value_size = 4;
+    spec.max_entries = 2;
+    spec.map_flags = flags;
+    auto made = create_map(spec, {}, host);
+    ASSERT_TRUE(made.has_value());
+    auto& map = static_cast<PerfEventArrayMap&>(**made);
+    const std::uint32_t key = 1;
+    const std::array<std::uint8_t, 4> handle{5, 0, 0, 0};
+    const std::array<std::uint8_t, 3> bytes{1, 2, 3};
+    EXPECT_EQ(map.output(BPF_F_CURRENT_CPU, 1, bytes, {}), -ENOENT);
+    EXPECT_EQ(map.user_update(&key, handle, BPF_ANY), 0);
+    EXPECT_EQ(map.output(BPF_F_CURRENT_CPU, 1, bytes, {}), 0);
+    EXPECT_EQ(map.output(BPF_F_CURRENT_CPU, 0, bytes, {}), -ENOENT);
+    EXPECT_EQ(map.output(1, 0, bytes, bytes), 0);
+    EXPECT_EQ(map.output(2, 0, bytes, {}), -E2BIG);
+    EXPECT_EQ(host.ring->sample_count(), 2u);
+    map.drop_user_references();
+    EXPECT_EQ(host.held, flags == 0 ? 0 : 1);
+    made->reset();
+    EXPECT_EQ(host.held, 0);
+  }
+}
+
+TEST(PerfRing, AHostileTailIsAFullRing) {
+  auto ring = PerfRing::create(1);
+  PerfClient client(**ring);
+  const std::array<std::uint8_t, 8> bytes{};
+  client.page()->data_tail = 1;  // beyond the head
+  EXPECT_EQ((*ring)->output(bytes, {}), -ENOSPC);
+  client.page()->data_tail = 0;
+  client.page()->data_head = 12345;  // shown, not believed
+  client.page()->data_size = 1;
+  EXPECT_EQ((*ring)->output(bytes, {}), 0);
+  const std::vector<std::uint8_t> huge(65536);
+  EXPECT_EQ((*ring)->output(huge, {}), -E2BIG);
+  EXPECT_FALSE(PerfRing::create(3).has_value());
 }
 
 }  // namespace

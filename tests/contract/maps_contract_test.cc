@@ -112,6 +112,8 @@ std::vector<Shape> shapes_of(std::uint32_t type) {
       return {{4, 4, 3}, {4, 8, 4}, {4, 8, 1}};
     case BPF_MAP_TYPE_XSKMAP:
       return {{4, 4, 4}, {4, 4, 1}, {4, 4, 3, BPF_F_RDONLY}, {4, 4, 3, BPF_F_WRONLY}};
+    case BPF_MAP_TYPE_PERF_EVENT_ARRAY:
+      return {{4, 4, 4}, {4, 4, 1, BPF_F_PRESERVE_ELEMS}, {4, 4, 3, BPF_F_WRONLY}};
     case BPF_MAP_TYPE_DEVMAP:
       return {{4, 4, 6}, {4, 8, 6}, {4, 8, 1}, {4, 8, 2, BPF_F_RDONLY}};
     case BPF_MAP_TYPE_DEVMAP_HASH:
@@ -312,6 +314,8 @@ class Duel {
       put(value, 0, pick(random_, world_.program_handles()));
     } else if ((info_.flags & kMapHoldsMaps) != 0) {
       put(value, 0, pick(random_, world_.map_handles()));
+    } else if (spec_.type == BPF_MAP_TYPE_PERF_EVENT_ARRAY) {
+      put(value, 0, pick(random_, world_.event_handles()));
     } else if (spec_.type == BPF_MAP_TYPE_CPUMAP) {
       put(value, 0, pick(random_, std::vector<std::uint32_t>{0, 1, 16, 192, 16384, 16385, ~0u}));
       if (value.size() == 8 && random_() % 2 == 0)

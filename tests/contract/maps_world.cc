@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/perf_event.h>
 #include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -75,6 +76,7 @@ Result<std::unique_ptr<MapsWorld>> MapsWorld::create() {
     world->program_handles_.push_back(bad);
   }
   LMN_CHECK_OK(world->make_sockets());
+  LMN_CHECK_OK(world->make_events());
   MapSpec spec;
   spec.type = BPF_MAP_TYPE_ARRAY;
   spec.key_size = 4;
@@ -228,5 +230,35 @@ int MapsWorld::socket_error(std::uint32_t handle) noexcept {
   return handle == static_cast<std::uint32_t>(other_file_.get()) ? -ENOTSOCK : -EBADF;
 }
 void MapsWorld::release_socket(FrameSink*) noexcept { --held_sinks_; }
+
+Result<void> MapsWorld::make_events() {
+  for (int i = 0; i < 2; ++i) {
+    perf_event_attr attr;
+    std::memset(&attr, 0, sizeof attr);
+    attr.size = sizeof attr;
+    attr.type = PERF_TYPE_SOFTWARE;
+    attr.config = PERF_COUNT_SW_BPF_OUTPUT;
+    attr.sample_type = PERF_SAMPLE_RAW;
+    UniqueFd fd(
+        static_cast<int>(::syscall(__NR_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC)));
+    if (!fd.is_open()) return make_error(system_error("perf_event_open", errno));
+    const auto handle = static_cast<std::uint32_t>(fd.get());
+    LMN_TRY(events_[handle], PerfRing::create(1));
+    event_handles_.push_back(handle);
+    event_fds_.push_back(std::move(fd));
+  }
+  for (const int fd : {other_socket_.get(), other_file_.get(), 0x7ffffff0, -1}) {
+    event_handles_.push_back(static_cast<std::uint32_t>(fd));
+  }
+  return {};
+}
+
+PerfRing* MapsWorld::acquire_event(std::uint32_t handle) noexcept {
+  const auto found = events_.find(handle);
+  if (found == events_.end()) return nullptr;
+  ++held_sinks_;
+  return found->second.get();
+}
+void MapsWorld::release_event(PerfRing*) noexcept { --held_sinks_; }
 
 }  // namespace lmn

@@ -23,6 +23,7 @@
 #include "base/unique_fd.h"
 #include "harness/kernel_oracle.h"
 #include "maps/map.h"
+#include "maps/perf_ring.h"
 
 namespace lmn {
 
@@ -44,9 +45,11 @@ class MapsWorld final : public MapHost {
   std::shared_ptr<const MapSpec> map_template(std::size_t index) const;
   // Descriptors of AF_XDP sockets, of another socket and of no socket, and numbers that are none.
   const std::vector<std::uint32_t>& socket_handles() const { return socket_handles_; }
+  // Descriptors of perf events, of something else, and numbers that are none.
+  const std::vector<std::uint32_t>& event_handles() const { return event_handles_; }
   int held_programs() const { return held_programs_; }
   int held_maps() const { return held_maps_; }
-  int held_sinks() const { return held_sinks_; }  // CPU queues and sockets
+  int held_sinks() const { return held_sinks_; }  // CPU queues, sockets, events
 
   // MapHost, for LMN's side
   FrameSink* find_sink(std::uint32_t ifindex) noexcept override;
@@ -61,6 +64,8 @@ class MapsWorld final : public MapHost {
   FrameSink* acquire_socket(std::uint32_t handle) noexcept override;
   int socket_error(std::uint32_t handle) noexcept override;
   void release_socket(FrameSink* socket) noexcept override;
+  PerfRing* acquire_event(std::uint32_t handle) noexcept override;
+  void release_event(PerfRing* ring) noexcept override;
 
  private:
   MapsWorld() = default;
@@ -68,6 +73,7 @@ class MapsWorld final : public MapHost {
   Result<void> load_program(std::uint32_t type, std::uint32_t attach_type, std::uint32_t flags);
   Result<void> make_map(const MapSpec& spec);
   Result<void> make_sockets();
+  Result<void> make_events();
 
   std::vector<KernelProgram> programs_;
   std::vector<UniqueFd> taps_;
@@ -82,6 +88,9 @@ class MapsWorld final : public MapHost {
   std::unique_ptr<FrameSink> cpu_queue_;
   std::map<std::uint32_t, std::unique_ptr<FrameSink>> sockets_;
   std::vector<std::uint32_t> socket_handles_;
+  std::vector<UniqueFd> event_fds_;
+  std::map<std::uint32_t, std::unique_ptr<PerfRing>> events_;
+  std::vector<std::uint32_t> event_handles_;
   std::vector<std::uint32_t> program_handles_;
   std::vector<std::uint32_t> ifindexes_;
   int held_programs_ = 0;
