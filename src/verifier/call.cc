@@ -328,7 +328,7 @@ std::optional<std::uint64_t> Explorer::constant_key_of(std::uint8_t index, const
   std::uint32_t zeros = 0;
   for (std::uint64_t i = first + 1; i-- > 0 && slot.bytes[i] == SlotByte::kZero;) ++zeros;
   if (zeros >= 4) return 0;
-  if (first != kSlotSize - 1 || !slot.is_number_spill() || slot.spill_size() < 4) {
+  if (first != kSlotSize - 1 || !slot.is_number_spill() || slot.spill_size() != map.key_size) {
     return std::nullopt;
   }
   if (!slot.spilled.var.is_low_constant()) return std::nullopt;

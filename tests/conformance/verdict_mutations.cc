@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Goal: on programs that nobody wrote, our verdict is the kernel's. Method: take the kernel's own
+// selftest programs, change one to three operands, operations or jumps at random, and ask both;
+// this lands close to the border between safe and unsafe, where a verifier goes wrong.
+//
+//   lmn_verdict_mutations DIR COUNT [SEED [FILE-PREFIX]]
+//
+// "We accept and it refuses" is the finding that matters; "we refuse and it accepts" is a loss of
+// precision or a missing feature. Each is printed with both reasons and the listing of the program;
+// the exit status is 0 when there is none of the first. Needs the rights to load programs; without
+// them, or without the folder (scripts/selftests.sh), the run is skipped.
+#include <fmt/format.h>
+#include <linux/bpf.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "harness/kernel_oracle.h"
+#include "helpers/helpers.h"
+#include "insn/codec.h"
+#include "insn/disasm.h"
+#include "insn/insn_table.h"
+#include "kfuncs/kfuncs.h"
+#include "object/object_reader.h"
+#include "verifier/map_fields.h"
+#include "verifier/verifier.h"
+
+namespace lmn {
+namespace {
+
+// A program to start from, with its maps alive in the kernel.
+struct Seed {
+  std::shared_ptr<ObjectSpec> object;
+  ProgramSpec program;
+  std::vector<MapSpec> maps;
+  std::vector<std::shared_ptr<KernelMap>> kernel_maps;
+};
+
+struct Counts {
+  std::size_t both_accept = 0;
+  std::size_t both_refuse = 0;
+  std::size_t only_we_accept = 0;
+  std::size_t only_we_refuse = 0;
+};
+
+std::shared_ptr<KernelMap> make_kernel_map(const MapSpec& spec, const Btf* btf) {
+  if (!read_map_fields(btf, spec.btf_value_type_id).fields.empty()) return nullptr;
+  KernelMapOptions options;
+  options.type = spec.type;
+  options.key_size = spec.key_size;
+  options.value_size = spec.value_size;
+  options.max_entries = spec.max_entries;
+  options.flags = spec.map_flags;
+  options.map_extra = spec.map_extra;
+  std::shared_ptr<KernelMap> inner;
+  if (spec.inner) {
+    inner = make_kernel_map(*spec.inner, btf);
+    if (!inner) return nullptr;
+    options.inner_map_fd = inner->fd();
+  }
+  auto map = std::make_shared<KernelMap>(KernelMap::create(options));
+  if (!map->is_created()) return nullptr;
+  if (!spec.contents.empty() && spec.max_entries == 1) {
+    std::vector<std::uint8_t> value = spec.contents;
+    value.resize(spec.value_size);
+    const std::vector<std::uint8_t> key(4);
+    map->update(key, value);
+  }
+  if (spec.is_frozen_at_load) map->freeze();
+  return map;
+}
+
+class Mutations {
+ public:
+  explicit Mutations(std::uint64_t seed) : random_(seed) {
+    for (std::uint32_t type = 1; type < __MAX_BPF_MAP_TYPE; ++type) {
+      const bool is_direct = type == BPF_MAP_TYPE_ARRAY;
+      map_types_.push_back(
+          {type, "map", is_direct ? std::uint16_t{kMapDirectValue} : std::uint16_t{0}});
+    }
+    environment_.helpers = known_helper_protos();
+    environment_.map_types = map_types_;
+    environment_.context = kXdpMdFields;
+  }
+
+  void add_object(const std::string& path) {
+    const auto bytes = read_file(path, 64u << 20);
+    if (!bytes) return;
+    ReadOptions options;
+    options.object_name = object_name_of(path);
+    auto read = read_object(*bytes, options);
+    if (!read) return;
+    auto object = std::make_shared<ObjectSpec>(*std::move(read));
+    std::map<std::uint32_t, std::shared_ptr<KernelMap>> made;
+    for (const ProgramSpec& program : object->programs) {
+      if (program.defect || program.insns.size() > 400 || !program.kfuncs.empty()) continue;
+      Seed seed{object, program, {}, {}};
+      bool is_usable = true;
+      for (const std::uint32_t position : program.maps) {
+        const MapSpec& spec = object->maps[position];
+        if (!made.contains(position)) made[position] = make_kernel_map(spec, object->btf.get());
+        is_usable = is_usable && made[position] != nullptr;
+        seed.maps.push_back(spec);
+        seed.kernel_maps.push_back(made[position]);
+      }
+      if (!is_usable) continue;
+      seed.program.type = BPF_PROG_TYPE_XDP;
+      seed.program.expected_attach_type = BPF_XDP;
+      seed.program.license = "GPL";
+      for (FunctionInfo& function : seed.program.functions) function.is_global = false;
+      seeds_.push_back(std::move(seed));
+    }
+  }
+
+  std::size_t seed_count() const { return seeds_.size(); }
+
+  void run_one() {
+    const Seed& seed = seeds_[below(seeds_.size())];
+    ProgramSpec program = seed.program;
+    const std::size_t changes = below(4);
+    for (std::size_t i = 0; i < changes; ++i) mutate(program.insns);
+    judge(seed, program);
+  }
+
+  const Counts& counts() const { return counts_; }
+
+ private:
+  std::size_t below(std::size_t limit) {
+    return std::uniform_int_distribution<std::size_t>(0, limit - 1)(random_);
+  }
+
+  std::int64_t some_number() {
+    constexpr std::int64_t kCorners[] = {0,
+                                         1,
+                                         -1,
+                                         2,
+                                         4,
+                                         7,
+                                         8,
+                                         14,
+                                         15,
+                                         16,
+                                         31,
+                                         32,
+                                         63,
+                                         64,
+                                         255,
+                                         256,
+                                         -8,
+                                         -16,
+                                         4095,
+                                         4096,
+                                         0xffff,
+                                         0x7fffffff,
+                                         -0x80000000ll,
+                                         48};
+    return kCorners[below(std::size(kCorners))];
+  }
+
+  void mutate(std::vector<Insn>& insns) {
+    const std::size_t at = below(insns.size());
+    Insn insn = insns[at];
+    if (insn.op == Op::kLddw || insn.op == Op::kLddwHigh) return;
+    switch (below(7)) {
+      case 0:
+        insn.imm = below(2) == 0 ? some_number() : insn.imm + static_cast<int>(below(17)) - 8;
+        break;
+      case 1:
+        insn.off = static_cast<std::int16_t>(insn.off + static_cast<int>(below(17)) - 8);
+        break;
+      case 2:
+        insn.dst = static_cast<std::uint8_t>(below(11));
+        break;
+      case 3:
+        insn.src = static_cast<std::uint8_t>(below(11));
+        break;
+      case 4:
+      case 5:
+        insn.op = similar(insn.op);
+        break;
+      default:
+        insn = {.op = Op::kMov64Imm, .dst = static_cast<std::uint8_t>(below(10))};
+        insn.imm = some_number();
+    }
+    if (field_problem(insn) == nullptr) insns[at] = insn;
+  }
+
+  // Another operation that uses its fields alike.
+  Op similar(Op op) {
+    for (int i = 0; i < 50; ++i) {
+      const auto other = static_cast<Op>(below(kOpCount));
+      const OpInfo& a = op_info(op);
+      const OpInfo& b = op_info(other);
+      if (a.op_class == b.op_class && a.dst.use == b.dst.use && a.src.use == b.src.use &&
+          a.imm.use == b.imm.use) {
+        return other;
+      }
+    }
+    return op;
+  }
+
+  void judge(const Seed& seed, const ProgramSpec& program) {
+    std::string ours;
+    bool we_accept = false;
+    auto structure = check_structure(environment_, program, seed.maps);
+    std::vector<std::uint32_t> starts;
+    if (!structure) {
+      ours = structure.error().to_string();
+      for (const FunctionInfo& function : program.functions) starts.push_back(function.insn.value);
+    } else {
+      for (const Subprogram& function : structure->subprograms()) {
+        starts.push_back(function.start.value);
+      }
+      VerifierReport report;
+      VerifyOptions options;
+      options.btf = seed.object->btf.get();
+      options.report = &report;
+      we_accept = verify(environment_, *std::move(structure), options).has_value();
+      ours = fmt::format("insn {}: {}", report.insn.value, report.kernel_message);
+    }
+    KernelLoadOptions options;
+    if (starts.size() > 1) options.function_starts = starts;
+    for (const auto& map : seed.kernel_maps) options.fd_array.push_back(map->fd());
+    const std::vector<std::uint8_t> bytes = encode_program(program.insns);
+    const std::span insns(reinterpret_cast<const struct bpf_insn*>(bytes.data()),
+                          bytes.size() / sizeof(struct bpf_insn));
+    const KernelProgram loaded = KernelProgram::load(insns, options);
+    tally(seed, program, we_accept, loaded, ours);
+  }
+
+  void tally(const Seed& seed, const ProgramSpec& program, bool we_accept,
+             const KernelProgram& loaded, const std::string& ours) {
+    if (we_accept == loaded.is_loaded()) {
+      ++(we_accept ? counts_.both_accept : counts_.both_refuse);
+      return;
+    }
+    ++(we_accept ? counts_.only_we_accept : counts_.only_we_refuse);
+    std::string log = loaded.log();
+    if (log.size() > 600) log = log.substr(log.size() - 600);
+    fmt::print("=== {}: program {}\n  ours: {}\n", we_accept ? "ONLY WE ACCEPT" : "only we refuse",
+               program.name, ours);
+    if (we_accept) {
+      fmt::print("{}\n--- kernel (errno {}):\n{}\n", disassemble_program(program.insns),
+                 -loaded.error(), log);
+    }
+    static_cast<void>(seed);
+  }
+
+  std::mt19937_64 random_;
+  std::vector<MapTypeInfo> map_types_;
+  Environment environment_;
+  std::vector<Seed> seeds_;
+  Counts counts_;
+};
+
+int run(const std::vector<std::string>& arguments) {
+  if (arguments.size() < 2) {
+    fmt::print(stderr, "usage: lmn_verdict_mutations DIR COUNT [SEED [FILE-PREFIX]]\n");
+    return 2;
+  }
+  if (const auto reason = why_no_kernel_oracle()) {
+    fmt::print("[  SKIPPED ] {}\n", *reason);
+    return 0;
+  }
+  if (!std::filesystem::is_directory(arguments[0])) {
+    fmt::print("[  SKIPPED ] no folder {}: run scripts/selftests.sh first\n", arguments[0]);
+    return 0;
+  }
+  const std::uint64_t seed =
+      arguments.size() > 2 ? std::stoull(arguments[2]) : std::random_device{}();
+  const std::string prefix = arguments.size() > 3 ? arguments[3] : "verifier_";
+  Mutations mutations(seed);
+  std::vector<std::string> paths;
+  for (const auto& entry : std::filesystem::directory_iterator(arguments[0])) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(prefix) && name.ends_with(".bpf.o")) paths.push_back(entry.path());
+  }
+  std::ranges::sort(paths);
+  for (const std::string& path : paths) mutations.add_object(path);
+  fmt::print("seed {}: {} programs to start from\n", seed, mutations.seed_count());
+  if (mutations.seed_count() == 0) return 2;
+  for (std::size_t i = 0; i < std::stoull(arguments[1]); ++i) mutations.run_one();
+  const Counts& counts = mutations.counts();
+  fmt::print("both accept {}, both refuse {}, only we accept {}, only we refuse {}\n",
+             counts.both_accept, counts.both_refuse, counts.only_we_accept, counts.only_we_refuse);
+  return counts.only_we_accept == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace lmn
+
+int main(int count, char** words) { return lmn::run({words + 1, words + count}); }
