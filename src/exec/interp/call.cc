@@ -27,12 +27,14 @@ void open_frame(Machine& machine, const ProgramImage& image) {
   machine.shadow[kFramePointer] = Shadow::stack(base, frame.serial);
 }
 
-// One frame deeper, running code of the current image; false when there are 8 already.
+// One frame deeper, running code of the current image; false when the program has 8 already.
 bool push_frame(Machine& machine, const Step* return_to) {
-  if (machine.depth + 1 >= limits::kCallFramesMax) return false;
+  const std::uint32_t entry_depth = machine.frame->entry_depth;
+  if (machine.depth + 1 - entry_depth >= limits::kCallFramesMax) return false;
   Frame& frame = machine.frames[++machine.depth];
   machine.frame = &frame;
   frame.return_to = return_to;
+  frame.entry_depth = entry_depth;
   std::copy_n(machine.value.begin() + kFirstSaved, kSavedCount, frame.saved_values.begin());
   std::copy_n(machine.shadow.begin() + kFirstSaved, kSavedCount, frame.saved_shadows.begin());
   open_frame(machine, *machine.image);
@@ -67,6 +69,7 @@ const Step* start(Machine& machine, const ProgramImage& image, XdpBuff& buff) {
   machine.depth = 0;
   machine.frame = &machine.frames[0];
   machine.frame->return_to = nullptr;
+  machine.frame->entry_depth = 0;
   machine.tail_call_count = 0;
   machine.reference_count = 0;
   machine.last_serial = 0;  // no shadow outlives a run
@@ -126,6 +129,7 @@ const Step* tail_call(Machine& machine, const Step* step) {
   if (entry == nullptr || entry->interpreter_image == nullptr) return not_taken;
   if (!is_balanced(machine, step)) return nullptr;
   ++machine.tail_call_count;
+  machine.frame->entry_depth = machine.depth;
   const auto& image = *static_cast<const ProgramImage*>(entry->interpreter_image);
   open_frame(machine, image);
   machine.set_uninit(kFirstSaved, kFramePointer - 1);

@@ -45,6 +45,11 @@ inline constexpr std::size_t kStackWords = limits::kStackBytes / 8;
 inline constexpr std::uint8_t kFirstSaved = 6;  // r6 to r9 survive a call
 inline constexpr std::size_t kSavedCount = 4;
 
+// A tail call in a function leaves the frames below where they are, and the next program may go as
+// deep again.
+inline constexpr std::size_t kFramesMax =
+    limits::kCallFramesMax + limits::kTailCallsMax * (limits::kCallFramesMax - 1);
+
 struct Frame {
   alignas(16) std::array<std::uint8_t, limits::kStackBytes> stack;  // first: a stack shadow's
                                                                     // object is the frame's address
@@ -59,6 +64,7 @@ struct Frame {
   std::array<Shadow, kSavedCount> saved_shadows;
   std::uint32_t serial;
   std::uint32_t may_goto_left;
+  std::uint32_t entry_depth;  // of the frame in which the program of this frame was entered
 };
 
 // Memory that a helper gave the program to own until it releases it.
@@ -103,7 +109,7 @@ struct Machine {
   std::uint32_t preempt_depth = 0;
   Trap trap;
   std::array<Reference, kReferencesMax> references;
-  std::array<Frame, limits::kCallFramesMax> frames;
+  std::array<Frame, kFramesMax> frames;
 
   void set_scalar(std::uint8_t reg, std::uint64_t number) {
     value[reg] = number;
