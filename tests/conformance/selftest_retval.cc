@@ -50,7 +50,7 @@ constexpr std::size_t kEthernetBytes = 14;
 
 enum class Outcome : std::uint8_t { kMatched, kMismatched, kTrapped, kRefused, kOtherContext };
 
-struct Result1 {
+struct Comparison {
   Outcome outcome{};
   std::string reason;
 };
@@ -73,29 +73,55 @@ std::optional<Wanted> parse_wanted(std::string_view text) {
   return Wanted{static_cast<std::int32_t>(value)};
 }
 
-// The tags by the name of the function they are on.
-std::map<std::string, std::string> wanted_texts(const Btf& btf) {
-  constexpr std::string_view kTag = "comment:test_retval=";
+// The tags that start with `prefix`, by the name of the function they are on.
+std::map<std::string, std::string> texts_of(const Btf& btf, std::string_view prefix) {
   std::map<std::string, std::string> out;
   for (std::uint32_t id = 1; id < btf.type_count(); ++id) {
     const BtfType& tag = btf.type(id);
     if (tag.kind != BtfKind::kDeclTag || tag.component_index() != -1) continue;
-    if (!tag.name.starts_with(kTag)) continue;
-    out[std::string(btf.type(tag.type).name)] = std::string(tag.name.substr(kTag.size()));
+    if (!tag.name.starts_with(prefix)) continue;
+    out[std::string(btf.type(tag.type).name)] = std::string(tag.name.substr(prefix.size()));
   }
   return out;
 }
 
 // --- contexts of other program types
 
-// Where struct __sk_buff has its packet pointers.
-constexpr ContextField kSkbPointers[] = {
-    {"data", offsetof(struct __sk_buff, data), 4, ContextFieldKind::kPacketData,
+// A field of struct __sk_buff. Numbers come from what a test run can be given: the length is put
+// into the queue's number, everything else is 0 as the egress device is.
+#define LMN_SKB_FIELD(name, kind)                                                            \
+  {#name, offsetof(struct __sk_buff, name), sizeof(__sk_buff::name), ContextFieldKind::kind, \
+   ContextFieldRights::kRead}
+
+constexpr ContextField kSkbNumbers[] = {
+    LMN_SKB_FIELD(len, kRxQueueIndex),
+    LMN_SKB_FIELD(pkt_type, kEgressIfindex),
+    LMN_SKB_FIELD(mark, kEgressIfindex),
+    LMN_SKB_FIELD(queue_mapping, kEgressIfindex),
+    LMN_SKB_FIELD(vlan_present, kEgressIfindex),
+    LMN_SKB_FIELD(vlan_tci, kEgressIfindex),
+    LMN_SKB_FIELD(priority, kEgressIfindex),
+    LMN_SKB_FIELD(tc_index, kEgressIfindex),
+    {"cb[0]", offsetof(struct __sk_buff, cb), 4, ContextFieldKind::kEgressIfindex,
      ContextFieldRights::kRead},
-    {"data_end", offsetof(struct __sk_buff, data_end), 4, ContextFieldKind::kPacketEnd,
-     ContextFieldRights::kRead},
-    {"data_meta", offsetof(struct __sk_buff, data_meta), 4, ContextFieldKind::kPacketMeta,
-     ContextFieldRights::kRead},
+    LMN_SKB_FIELD(napi_id, kEgressIfindex),
+    LMN_SKB_FIELD(tstamp, kEgressIfindex),
+};
+constexpr ContextField kSkbFields[] = {
+    kSkbNumbers[0],
+    kSkbNumbers[1],
+    kSkbNumbers[2],
+    kSkbNumbers[3],
+    kSkbNumbers[4],
+    kSkbNumbers[5],
+    kSkbNumbers[6],
+    kSkbNumbers[7],
+    kSkbNumbers[8],
+    kSkbNumbers[9],
+    kSkbNumbers[10],
+    LMN_SKB_FIELD(data, kPacketData),
+    LMN_SKB_FIELD(data_end, kPacketEnd),
+    LMN_SKB_FIELD(data_meta, kPacketMeta),
 };
 
 bool has_skb_pointers(std::uint32_t type) {
@@ -106,8 +132,9 @@ bool has_skb_pointers(std::uint32_t type) {
 
 std::span<const ContextField> context_of(std::uint32_t type) {
   if (type == BPF_PROG_TYPE_XDP) return kXdpMdFields;
-  return has_skb_pointers(type) ? std::span<const ContextField>(kSkbPointers)
-                                : std::span<const ContextField>();
+  if (has_skb_pointers(type)) return kSkbFields;
+  return type == BPF_PROG_TYPE_SOCKET_FILTER ? std::span<const ContextField>(kSkbNumbers)
+                                             : std::span<const ContextField>();
 }
 
 // Types that the network layer hands their packets see no Ethernet header.
@@ -148,7 +175,7 @@ class Run {
   Run(const ObjectSpec& spec, std::size_t index, std::string file)
       : spec_(spec), index_(index), file_(std::move(file)), type_(spec.programs[index].type) {}
 
-  Result1 compare(const Wanted& wanted) {
+  Comparison compare(const Wanted& wanted) {
     Result<std::int32_t> value = run();
     if (!value) return {failure_, value.error().message};
     if (!wanted.value || *wanted.value == *value) return {Outcome::kMatched, ""};
@@ -157,8 +184,11 @@ class Run {
 
  private:
   Result<std::int32_t> run() {
-    spec_.programs[index_].type = BPF_PROG_TYPE_XDP;
-    if (type_ != BPF_PROG_TYPE_XDP) spec_.programs[index_].expected_attach_type = BPF_XDP;
+    // All of them: a program may call others through a map.
+    for (ProgramSpec& program : spec_.programs) {
+      if (program.type != BPF_PROG_TYPE_XDP) program.expected_attach_type = BPF_XDP;
+      program.type = BPF_PROG_TYPE_XDP;
+    }
     failure_ = Outcome::kRefused;
     LMN_TRY(engine_, Engine::create({.cpu_count = 2, .seed = 1}));
     LoadOptions options;
@@ -169,13 +199,18 @@ class Run {
     if (type_ != BPF_PROG_TYPE_XDP) LMN_CHECK_OK(prepare_in_own_context(program));
     fill_map(*object, file_);
     const std::vector<std::uint8_t> packet(packet_bytes_of(type_));
-    LMN_TRY(TestRunResult result, engine_->test_run(program, packet, {}));
+    TestRunOptions run;
+    if (type_ != BPF_PROG_TYPE_XDP) run.rx_queue_index = static_cast<std::uint32_t>(packet.size());
+    LMN_TRY(TestRunResult result, engine_->test_run(program, packet, run));
     if (!result.traps.empty()) {
       const TrapReason reason = result.traps[0].trap.reason;
       const bool is_context =
           reason == TrapReason::kContextAccess || reason == TrapReason::kContextWrite;
-      failure_ =
-          is_context && type_ != BPF_PROG_TYPE_XDP ? Outcome::kOtherContext : Outcome::kTrapped;
+      // The fields of struct bpf_map are the kernel's, and no map of ours is one.
+      const bool is_map = reason == TrapReason::kNotAccessible &&
+                          result.traps[0].trap.kind == interp::ValueKind::kMap;
+      failure_ = is_map ? Outcome::kRefused : Outcome::kTrapped;
+      if (is_context && type_ != BPF_PROG_TYPE_XDP) failure_ = Outcome::kOtherContext;
       return make_error(ErrorCode::kRefused, result.traps[0].text);
     }
     return static_cast<std::int32_t>(result.verdict);
@@ -207,7 +242,7 @@ class Run {
 
 class Table {
  public:
-  void add(const std::string& file, const std::string& program, const Result1& result) {
+  void add(const std::string& file, const std::string& program, const Comparison& result) {
     ++counts_[result.outcome];
     if (result.outcome == Outcome::kMatched) return;
     std::printf("%-14s %s %s: %s\n", words(result.outcome), file.c_str(), program.c_str(),
@@ -243,15 +278,29 @@ class Table {
   std::map<Outcome, std::size_t> counts_;
 };
 
-void run_file(const std::filesystem::path& path, Table& table) {
-  const std::string file = path.filename().string();
-  auto bytes = read_file(path.string(), limits::kObjectBytesMax);
-  if (!bytes) return;
+Result<ObjectSpec> read_file_object(const std::filesystem::path& path,
+                                    std::shared_ptr<const Btf> target) {
+  LMN_TRY(const auto bytes, read_file(path.string(), limits::kObjectBytesMax));
   ReadOptions options;
   options.object_name = object_name_of(path.string());
-  auto spec = read_object(*bytes, options);
+  options.target_btf = std::move(target);
+  return read_object(bytes, options);
+}
+
+// Some objects name another whose types stand for the kernel's.
+std::shared_ptr<const Btf> target_of(const std::filesystem::path& path, const Btf& btf) {
+  const auto texts = texts_of(btf, "comment:test_btf_path=");
+  if (texts.empty()) return nullptr;
+  auto named = read_file_object(path.parent_path() / texts.begin()->second, nullptr);
+  return named ? named->btf : nullptr;
+}
+
+void run_file(const std::filesystem::path& path, Table& table) {
+  const std::string file = path.filename().string();
+  auto spec = read_file_object(path, nullptr);
   if (!spec || spec->btf == nullptr) return;
-  const auto texts = wanted_texts(*spec->btf);
+  const auto texts = texts_of(*spec->btf, "comment:test_retval=");
+  if (const auto target = target_of(path, *spec->btf)) spec = read_file_object(path, target);
   for (std::size_t i = 0; i < spec->programs.size(); ++i) {
     const auto text = texts.find(spec->programs[i].name);
     if (text == texts.end()) continue;
