@@ -51,12 +51,12 @@ inline constexpr std::size_t kObjectFunctionsMax =
 inline constexpr std::size_t kObjectLinesMax =
     262'144;  // line records of all programs, repeated likewise
 inline constexpr std::size_t kLineTextBytesMax = 8u << 20;  // source text in those
-inline constexpr std::size_t kObjectNamesBytesMax = 4u << 20;  // names of functions and externs, repeated likewise
+inline constexpr std::size_t kObjectNamesBytesMax = 4u << 20;  // of functions and externs, likewise
 inline constexpr std::size_t kObjectDefectsMax = 4096;         // relocations that mean nothing
 inline constexpr std::size_t kObjectExternsMax = 4096;
 inline constexpr std::size_t kObjectMapSlotsMax = 65'536;      // initial entries of all maps
-inline constexpr std::size_t kObjectMapMembersMax = 1u << 20;  // struct members met while reading map definitions
-inline constexpr std::size_t kCoreCandidatesMax = 1u << 18;    // types of a target, for all of an object's
+inline constexpr std::size_t kObjectMapMembersMax = 1u << 20;  // met in map definitions
+inline constexpr std::size_t kCoreCandidatesMax = 1u << 18;    // types of a CO-RE target
 inline constexpr std::size_t kBtfTypesMax = 1u << 20;       // BTF_MAX_TYPE
 inline constexpr std::size_t kBtfDepthMax = 32;             // MAX_RESOLVE_DEPTH
 inline constexpr std::size_t kBtfNestingMax = 64;           // structs inside structs, by value
