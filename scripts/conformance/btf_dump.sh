@@ -3,7 +3,10 @@
 # object (*.o) of a folder, such as the kernel's BPF selftests. Prints how many are equal and names
 # the others; exit status 0: all are.
 set -euo pipefail
-[ $# -eq 1 ] && [ -d "$1" ] || { echo "usage: ./dev conformance btf_dump FOLDER" >&2; exit 2; }
+if [ ! -d "${1:-}" ]; then
+  echo "usage: ./dev conformance btf_dump FOLDER" >&2
+  exit 2
+fi
 folder=$(cd "$1" && pwd)
 cd "$(dirname "$0")/../.."
 ./dev build lmn

@@ -107,9 +107,9 @@ std::optional<BtfCGap::Field> BtfCGap::next() {
   const std::uint64_t bits = std::min(end_ - at_, kUnits[unit_].bits);
   at_ += bits;
   if (bits == kUnits[unit_].bits) return Field{kUnits[unit_].name, bits};
-  const auto smallest = std::find_if(kUnits.rbegin(), kUnits.rend(),
-                                     [bits](const Unit& unit) { return unit.bits >= bits; });
-  return Field{smallest->name, bits};
+  std::size_t smallest = kUnits.size() - 1;
+  while (kUnits[smallest].bits < bits) --smallest;  // ends at unit_ at the latest
+  return Field{kUnits[smallest].name, bits};
 }
 
 }  // namespace lmn
