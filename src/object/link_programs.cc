@@ -105,7 +105,6 @@ Result<void> ProgramLinker::link(std::uint32_t entry,
     LMN_CHECK_OK(append(*exception_callback));
   }
   if (exception_callback) out.exception_callback = InsnIndex{placed_[*exception_callback]};
-  if (exception_callback) out.exception_callback = InsnIndex{placed_[*exception_callback]};
   auto insns = decode_program(store_slots(slots_));
   if (!insns && out.defect) return {};  // the first reason is the better one
   if (!insns) {
