@@ -19,6 +19,7 @@
 
 #include "abi/limits.h"
 #include "abi/map_type_info.h"
+#include "maps/arena_map.h"
 #include "maps/hash_table.h"
 #include "maps/map.h"
 #include "maps/map_memory.h"
@@ -459,6 +460,33 @@ TEST(Devmap, ResolvesPortsAndProgramsOnce) {
     EXPECT_EQ(map->user_update(&key, bytes_of(Value{1, 12}), BPF_ANY), 0);
   }
   EXPECT_EQ(host.held(), 0);
+}
+
+TEST(ArenaMap, PagesAreGivenOutOnceAndZeroed) {
+  TestHost host;
+  auto made = make_map(make_spec(BPF_MAP_TYPE_ARENA, 0, 0, 8, BPF_F_MMAPABLE), host);
+  auto& arena = static_cast<ArenaMap&>(*made);
+  EXPECT_EQ(arena.address_of(0, 1), nullptr);
+  EXPECT_EQ(arena.allocate_pages(3, std::nullopt), 0u);
+  EXPECT_EQ(arena.allocate_pages(2, 4 * 4096), 4u * 4096);
+  EXPECT_EQ(arena.allocate_pages(1, 4 * 4096), std::nullopt);  // taken
+  EXPECT_EQ(arena.allocate_pages(1, 100), std::nullopt);       // no page
+  EXPECT_EQ(arena.allocate_pages(2, 7 * 4096), std::nullopt);  // over the end
+  EXPECT_EQ(arena.allocate_pages(1, ~0xfffull), std::nullopt);
+  EXPECT_EQ(arena.allocate_pages(9, std::nullopt), std::nullopt);
+  EXPECT_EQ(arena.allocate_pages(0, std::nullopt), std::nullopt);
+  EXPECT_EQ(arena.allocate_pages(2, std::nullopt), 6u * 4096);  // page 3 alone is too short
+  EXPECT_EQ(arena.allocate_pages(2, std::nullopt), std::nullopt);
+  std::uint8_t* bytes = arena.address_of(4096, 8192);
+  ASSERT_NE(bytes, nullptr);
+  EXPECT_EQ(arena.address_of(4096, 8193), nullptr);  // page 3 is not in use
+  EXPECT_EQ(arena.address_of(~0ull, 2), nullptr);
+  std::memset(bytes, 0xaa, 8192);
+  arena.free_pages(4096, 100);  // what is outside is passed over
+  EXPECT_EQ(arena.address_of(4096, 1), nullptr);
+  EXPECT_EQ(arena.allocate_pages(2, 4096), 4096u);
+  EXPECT_EQ(*arena.address_of(4096, 1), 0);
+  EXPECT_EQ(bytes[8191], 0);
 }
 
 TEST(Cpumap, AHostWithoutQueuesSaysSo) {

@@ -114,6 +114,8 @@ std::vector<Shape> shapes_of(std::uint32_t type) {
       return {{4, 4, 4}, {4, 4, 1}, {4, 4, 3, BPF_F_RDONLY}, {4, 4, 3, BPF_F_WRONLY}};
     case BPF_MAP_TYPE_PERF_EVENT_ARRAY:
       return {{4, 4, 4}, {4, 4, 1, BPF_F_PRESERVE_ELEMS}, {4, 4, 3, BPF_F_WRONLY}};
+    case BPF_MAP_TYPE_ARENA:
+      return {{0, 0, 10, BPF_F_MMAPABLE}, {0, 0, 3, BPF_F_MMAPABLE | BPF_F_NO_USER_CONV}};
     case BPF_MAP_TYPE_DEVMAP:
       return {{4, 4, 6}, {4, 8, 6}, {4, 8, 1}, {4, 8, 2, BPF_F_RDONLY}};
     case BPF_MAP_TYPE_DEVMAP_HASH:
@@ -182,6 +184,13 @@ MapSpec random_spec(Random& random, std::uint32_t type) {
     spec.key_size = 0;
     spec.value_size = 0;
     if (random() % 2 != 0) spec.max_entries = 4096u << random() % 4;
+  }
+  if (type == BPF_MAP_TYPE_ARENA && random() % 8 != 0) {
+    spec.key_size = 0;
+    spec.value_size = 0;
+    spec.map_flags = BPF_F_MMAPABLE | (random() % 4 == 0 ? spec.map_flags : 0);
+    spec.map_extra = pick(random, std::vector<std::uint64_t>{0, 1, 4096, 1ull << 32, 0xfffff000,
+                                                             (1ull << 44) - 8192, ~0xfffull});
   }
   return spec;
 }
