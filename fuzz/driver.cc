@@ -191,7 +191,11 @@ class Session {
     if (options_.max_ms == 0 || ms <= static_cast<double>(options_.max_ms)) return;
     if (run_input(bytes) <= static_cast<double>(options_.max_ms))
       return;  // the machine was busy, not the input slow
-    if (!tally_.too_slow) keep_input();
+    if (!tally_.too_slow) {
+      crash_record.data = bytes.data();  // the copy of run_input is gone
+      crash_record.size = bytes.size();
+      keep_input();
+    }
     tally_.too_slow = true;
   }
 
