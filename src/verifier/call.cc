@@ -177,6 +177,7 @@ bool Explorer::check_argument_kind(const HelperArg& wanted, std::uint8_t index,
   const RegState& given = reg(index);
   std::uint16_t flags = given.flags;
   if ((wanted.flags & kArgMaybeNull) != 0) flags &= static_cast<std::uint16_t>(~kMayBeNull);
+  if (wanted.kind == ArgKind::kPtrToMem) flags &= static_cast<std::uint16_t>(~kPacketSlice);
   if ((wanted.flags & (kArgWrite | kArgUninit)) == 0) {
     flags &= static_cast<std::uint16_t>(~kReadOnly);
   }
@@ -280,6 +281,7 @@ bool Explorer::check_argument_value(const HelperProto& proto, std::size_t argume
       facts.map_uid = given.map_uid;
       return check_timer(index, facts);
     case ArgKind::kPtrToDynptr:
+      return check_dynptr_argument(wanted, index, facts);
     case ArgKind::kKptrXchgDest:
     case ArgKind::kPtrToPercpuBtfId:
       return reject(Rule::kNotSupported,
@@ -338,6 +340,10 @@ std::optional<std::uint64_t> Explorer::constant_key_of(std::uint8_t index, const
 }
 
 bool Explorer::release_argument(const HelperProto& proto, const CallFacts& facts) {
+  const auto argument = static_cast<std::size_t>(facts.release_register) - 1;
+  if (proto.args[argument].kind == ArgKind::kPtrToDynptr) {
+    return release_dynptr(static_cast<std::uint8_t>(facts.release_register));
+  }
   if (facts.reference != 0) return release(facts.reference);
   if (reg(static_cast<std::uint8_t>(facts.release_register)).is_zero()) return true;
   return reject(Rule::kReference, fmt::format("func {}#{} reference has not been acquired before",
@@ -348,6 +354,11 @@ bool Explorer::check_special_helper(const HelperProto& proto, CallFacts& facts, 
   switch (proto.id) {
     case BPF_FUNC_tail_call:
       return check_nothing_held("tail_call", false);
+    case BPF_FUNC_dynptr_from_mem:
+      if (reg(1).kind == RegKind::kMapValue) return true;
+      return reject(
+          Rule::kDynptr,
+          fmt::format("Unsupported reg type {} for bpf_dynptr_from_mem data", kind_words(reg(1))));
     case BPF_FUNC_snprintf:
       return check_format(facts);
     case BPF_FUNC_for_each_map_elem:
@@ -404,6 +415,8 @@ bool Explorer::set_result(const HelperProto& proto, const CallFacts& facts) {
       result = RegState::pointer(RegKind::kTcpSock, null);
       break;
     case RetKind::kPtrToDynptrMem:
+      result = slice_of(facts.dynptr, facts.alloc_size, false);
+      return true;
     case RetKind::kPtrToBtfId:
     case RetKind::kPtrToPercpuObject:
       return reject(Rule::kNotSupported,

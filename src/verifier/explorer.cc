@@ -29,6 +29,7 @@ Explorer::Explorer(const Environment& env, const StructuredProgram& program,
 bool Explorer::run() {
   if (!find_points()) return false;
   find_packet_changers();
+  if (!check_exception_callback()) return false;
   if (!explore(entry_state(0))) return false;
   if (!explore_global_functions()) return false;
   facts_.processed = processed_;
@@ -68,6 +69,11 @@ bool Explorer::find_points() {
       mark(function_target(here, insn), kJumpPoint | kPrunePoint);
     }
     if (is_function_call(insn)) mark(next, kJumpPoint | kPrunePoint);
+    const KfuncProto* kfunc = kfunc_of(insn);
+    if (kfunc != nullptr && (kfunc->flags & kKfIterNext) != 0) {
+      mark(here, kPrunePoint | kForced | kIterates);
+      mark(next, kJumpPoint);
+    }
     if (is_helper_call(insn)) {
       const HelperProto* proto = env_.find_helper(static_cast<std::uint32_t>(insn.imm));
       const bool calls_back = proto != nullptr && (proto->flags & kHelperCallsBack) != 0;
@@ -219,9 +225,7 @@ Flow Explorer::execute_memory(const Insn& insn) {
 Flow Explorer::execute_call(const Insn& insn) {
   if (is_function_call(insn)) return check_function_call(insn);
   if (is_helper_call(insn)) return flow(check_helper_call(insn));
-  reject(Rule::kCallArgument, "calling kernel function is not allowed",
-         "kernel functions (kfuncs) are not supported yet");
-  return Flow::kRefused;
+  return check_kfunc_call(insn);
 }
 
 bool Explorer::check_readable(std::uint8_t index) {

@@ -14,6 +14,9 @@
 //   call.cc        helper calls by their row
 //   call_memory.cc memory that helpers are given
 //   subprogram.cc  calls of the program's functions, global functions, callbacks, exit
+//   kfunc_call.cc  kfunc calls by their row
+//   dynptr.cc      dynptrs on the stack and their slices
+//   iterator.cc    open-coded iterators; saved interrupt flags
 //   reference.cc   what is acquired and must be released; sections that must be left
 //   prune.cc       which states to keep, and when one includes another
 //   precision.cc   which numbers a decision depended on
@@ -79,6 +82,17 @@ struct CallFacts {
   int release_register = -1;
   std::uint32_t callback = 0;
   std::optional<std::uint64_t> constant_key;
+  RegState dynptr;  // the initialised dynptr argument, if any
+};
+
+// The same of a kfunc's call.
+struct KfuncFacts {
+  const KfuncProto* proto = nullptr;
+  RegState dynptr;  // kNone: no initialised dynptr so far
+  std::uint64_t constant = 0;
+  std::uint32_t reference = 0;
+  std::uint32_t iterator_frame = 0;
+  std::uint32_t iterator_slot = 0;
 };
 
 // How the walk goes on after an instruction.
@@ -204,7 +218,6 @@ class Explorer {
   void give_stack_bytes(const FrameState& frame, std::int64_t from, std::int64_t to, int value);
   bool check_stack_range(std::uint8_t index, std::int64_t offset, std::uint64_t size,
                          bool is_zero_allowed, bool is_write, CallFacts* raw);
-  bool destroy_special(FrameState& frame, std::uint32_t slot);
 
   // --- call.cc
   bool check_helper_call(const Insn& insn);
@@ -230,6 +243,42 @@ class Explorer {
   bool check_format(const CallFacts& facts);
   bool check_timer(std::uint8_t index, const CallFacts& facts);
   bool check_spin_lock(std::uint8_t index, bool is_lock);
+
+  // --- kfunc_call.cc
+  const KfuncProto* kfunc_of(const Insn& insn) const;
+  Flow check_kfunc_call(const Insn& insn);
+  Flow check_throw();
+  bool check_exception_callback();
+  bool check_kfunc_section(const KfuncProto& proto);
+  bool change_section(const KfuncProto& proto);
+  bool check_kfunc_argument(const KfuncProto& proto, std::size_t argument, KfuncFacts& facts);
+  bool check_known_constant(std::uint8_t index, KfuncFacts& facts);
+  bool check_kfunc_memory(const KfuncProto& proto, std::size_t argument, KfuncFacts& facts);
+  bool check_kfunc_size(const KfuncProto& proto, std::size_t argument);
+  bool check_kfunc_dynptr(const KfuncProto& proto, const KfuncArg& wanted, std::uint8_t index,
+                          KfuncFacts& facts);
+  bool set_kfunc_result(const KfuncProto& proto, const KfuncFacts& facts);
+
+  // --- dynptr.cc
+  std::optional<std::uint32_t> special_slot(std::uint8_t index, std::uint32_t bytes,
+                                            std::string_view what);
+  bool write_special_slots(std::uint8_t index, std::uint32_t bytes);
+  bool make_dynptr(std::uint8_t index, DynptrType type, std::uint32_t shared_reference);
+  const RegState* dynptr_at(std::uint8_t index);
+  bool check_dynptr_argument(const HelperArg& wanted, std::uint8_t index, CallFacts& facts);
+  bool release_dynptr(std::uint8_t index);
+  void forget_slices(std::uint32_t dynptr_id);
+  bool destroy_special(FrameState& frame, std::uint32_t slot);
+  RegState slice_of(const RegState& dynptr, std::uint64_t size, bool is_read_only);
+
+  // --- iterator.cc
+  bool check_iterator(const KfuncProto& proto, const KfuncArg& wanted, std::uint8_t index,
+                      KfuncFacts& facts);
+  bool make_iterator(KfuncIterator iterator, std::uint8_t index, std::uint32_t first);
+  bool branch_on_next(const KfuncFacts& facts);
+  bool next_may_give_more() const;
+  static bool iterator_rounds_differ(const PathState& old, const PathState& now);
+  bool check_interrupt_flag(const KfuncProto& proto, std::uint8_t index);
 
   // --- reference.cc
   std::uint32_t acquire(std::uint32_t id);
@@ -294,7 +343,13 @@ class Explorer {
   const MapFields& fields_of(const MapSpec& map);
 
   std::vector<std::uint8_t> points_;  // per insn: Point bits
-  enum Point : std::uint8_t { kJumpPoint = 1, kPrunePoint = 2, kForced = 4, kCallsBack = 8 };
+  enum Point : std::uint8_t {
+    kJumpPoint = 1,
+    kPrunePoint = 2,
+    kForced = 4,
+    kCallsBack = 8,
+    kIterates = 16
+  };
   bool is_point(std::uint32_t at, Point what) const { return (points_[at] & what) != 0; }
 
   std::unique_ptr<PathState> state_;

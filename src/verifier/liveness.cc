@@ -4,6 +4,7 @@
 #include "verifier/liveness.h"
 
 #include <array>
+#include <optional>
 
 #include "abi/limits.h"
 #include "insn/insn_table.h"
@@ -66,7 +67,35 @@ std::uint16_t helper_reads(const Environment& env, const Insn& insn) {
   return reads;
 }
 
-bool may_walk_stack(const Environment& env, const Insn& insn) {
+// Bytes that a call reads from the address in an argument register, if the row says so.
+std::optional<std::int64_t> bytes_read(const Environment& env, const ProgramSpec& program,
+                                       const Insn& insn, std::uint8_t index) {
+  if (is_kfunc_call(insn)) {
+    const KfuncProto* proto =
+        env.find_kfunc(program.kfuncs[static_cast<std::size_t>(insn.imm)].name);
+    if (proto == nullptr) return std::nullopt;
+    const KfuncArg& argument = proto->args[index - 1u];
+    if (argument.kind == KfuncArgKind::kDynptr) return 16;
+    if (argument.kind == KfuncArgKind::kIterator) {
+      return static_cast<std::int64_t>(8 * kfunc_iterator_slots(argument.iterator));
+    }
+    return std::nullopt;
+  }
+  if (!is_helper_call(insn)) return std::nullopt;
+  const HelperProto* proto = env.find_helper(static_cast<std::uint32_t>(insn.imm));
+  if (proto == nullptr) return std::nullopt;
+  if (proto->args[index - 1u].kind == ArgKind::kPtrToDynptr) return 16;
+  return std::nullopt;
+}
+
+// Whether the call may reach below the address it is given: a function or a callback of the
+// program.
+bool may_walk_stack(const Environment& env, const ProgramSpec& program, const Insn& insn) {
+  if (is_kfunc_call(insn)) {
+    const KfuncProto* proto =
+        env.find_kfunc(program.kfuncs[static_cast<std::size_t>(insn.imm)].name);
+    return proto == nullptr || (proto->flags & (kKfCallsBack | kKfCallsLater)) != 0;
+  }
   if (!is_helper_call(insn)) return true;
   const HelperProto* proto = env.find_helper(static_cast<std::uint32_t>(insn.imm));
   return proto == nullptr || (proto->flags & kHelperCallsBack) != 0;
@@ -79,6 +108,7 @@ class FunctionLiveness {
                    const Subprogram& function, std::vector<std::uint16_t>& registers,
                    std::vector<std::uint64_t>& slots)
       : env_(env),
+        program_(program.spec()),
         insns_(program.spec().insns),
         start_(function.start.value),
         end_(function.end.value),
@@ -171,8 +201,11 @@ class FunctionLiveness {
       for (std::uint8_t r = 1; r <= 5; ++r) {
         const Place& place = places_[at - start_][r];
         if ((uses.reads >> r & 1) == 0 || !place.is_stack()) continue;
-        const bool is_all = place.kind == Place::Kind::kSomewhere || may_walk_stack(env_, insn);
-        uses.slot_reads |= is_all ? kAllSlots : slots_of(place.offset, -place.offset, false);
+        const bool is_all =
+            place.kind == Place::Kind::kSomewhere || may_walk_stack(env_, program_, insn);
+        const std::int64_t bytes =
+            bytes_read(env_, program_, insn, r).value_or(-std::int64_t{place.offset});
+        uses.slot_reads |= is_all ? kAllSlots : slots_of(place.offset, bytes, false);
       }
       return uses;
     }
@@ -224,6 +257,7 @@ class FunctionLiveness {
   }
 
   const Environment& env_;
+  const ProgramSpec& program_;
   const std::vector<Insn>& insns_;
   std::uint32_t start_;
   std::uint32_t end_;

@@ -83,10 +83,13 @@ Explorer::Visit Explorer::visit_known_states() {
       if (is_may_goto && known.state.may_goto_depth != state_->may_goto_depth &&
           includes(known, *state_, Inclusion::kWithin)) {
         is_included = is_in_loop = true;
-      } else if (is_point(at_, kCallsBack)) {
-        if (includes(known, *state_, Inclusion::kWithin)) is_included = is_in_loop = true;
+      } else if (is_point(at_, kCallsBack) || is_point(at_, kIterates)) {
+        // A drained iterator gives null for ever: a loop that goes on nevertheless does not end.
+        const bool ends = is_point(at_, kCallsBack) || next_may_give_more();
+        if (ends && includes(known, *state_, Inclusion::kWithin)) is_included = is_in_loop = true;
       } else if (!is_other_timer && may_be_looping(known.state, *state_) &&
                  includes(known, *state_, Inclusion::kExact) &&
+                 !iterator_rounds_differ(known.state, *state_) &&
                  known.state.may_goto_depth == state_->may_goto_depth &&
                  known.state.callback_unroll_depth == state_->callback_unroll_depth) {
         reject(Rule::kInfiniteLoop, fmt::format("infinite loop detected at insn {}", at_));
@@ -298,8 +301,11 @@ bool Explorer::includes_stack(const FrameState& old, const FrameState& now, std:
     if (mine.is_spill()) {
       if (!other.is_spill() || mine.spill_size() != other.spill_size()) return false;
       if (!includes_register(mine.spilled, other.spilled, how)) return false;
-    } else if (!is_exactly(mine.spilled, other.spilled)) {
-      return false;
+    } else {
+      // How many rounds an iterator made is not part of what it is.
+      RegState rounds = mine.spilled;
+      if (rounds.kind == RegKind::kIterator) rounds.offset = other.spilled.offset;
+      if (!is_exactly(rounds, other.spilled)) return false;
     }
   }
   return true;

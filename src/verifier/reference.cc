@@ -72,7 +72,8 @@ bool Explorer::check_in_section(const HelperProto& proto) {
 
 void Explorer::forget_packet_pointers() {
   state_->for_each_register([&](RegState& reg) {
-    if (reg.is_packet() || reg.kind == RegKind::kPacketEnd) {
+    const bool is_slice = reg.kind == RegKind::kMemory && reg.has(kPacketSlice);
+    if (reg.is_packet() || reg.kind == RegKind::kPacketEnd || is_slice) {
       reg = is_trusted() ? RegState::unknown() : RegState{};
     }
   });

@@ -247,31 +247,6 @@ bool Explorer::read_stack_variable(const MemoryAccess& access) {
 
 // --- writes
 
-// Overwriting a dynptr's slot ends the dynptr; what may be ended so, and iterators, is their
-// families' business. Here nothing special may be overwritten.
-bool Explorer::destroy_special(FrameState& frame, std::uint32_t slot) {
-  const SlotByte kind = frame.stack[slot].bytes[kSlotSize - 1];
-  if (kind != SlotByte::kDynptr) return true;
-  const RegState description = frame.stack[slot].spilled;
-  if (description.reference != 0) {
-    return reject(Rule::kDynptr, "cannot overwrite referenced dynptr", {}, EINVAL);
-  }
-  for (StackSlot& other : frame.stack) {
-    if (other.bytes[kSlotSize - 1] != SlotByte::kDynptr || other.spilled.id != description.id) {
-      continue;
-    }
-    other.bytes.fill(SlotByte::kInvalid);
-    other.spilled = {};
-  }
-  // Slices of it are no longer good.
-  state_->for_each_register([&](RegState& reg) {
-    if (reg.kind == RegKind::kMemory && reg.target != 0 && reg.target == description.id) {
-      reg = RegState::unknown();
-    }
-  });
-  return true;
-}
-
 bool Explorer::write_stack_fixed(const MemoryAccess& access, FrameState& frame,
                                  std::int64_t offset) {
   const std::uint32_t index = slot_of(offset);

@@ -68,7 +68,11 @@ enum PointerFlag : std::uint16_t {
   kAllocated = 1u << 6,
   kPerCpu = 1u << 7,
   kNonOwning = 1u << 8,
+  kPacketSlice = 1u << 9,  // memory of a dynptr of the packet: gone when the packet moves
 };
+
+// What a dynptr points to, in RegState::target of kDynptr.
+enum class DynptrType : std::uint8_t { kNone, kLocal, kRingbuf, kXdp };
 
 // In RegState::id of a number: it is the number of that identity plus `offset`.
 inline constexpr std::uint32_t kIdAddsConstant = 1u << 31;
