@@ -9,9 +9,12 @@
 // the owning map's lock. Tested by maps_test.cc.
 #pragma once
 
+#include <linux/bpf.h>
+
 #include <cstdint>
 
 #include "maps/map_memory.h"
+#include "spec/map_spec.h"
 
 namespace lmn {
 
@@ -49,5 +52,15 @@ class LruList {
 
   MapMemory memory_;
 };
+
+// max_entries as the kernel rounds it for lists per CPU: up, or down where that would wrap.
+inline MapSpec with_rounded_entries(MapSpec spec, std::uint32_t cpu_count) {
+  if ((spec.map_flags & BPF_F_NO_COMMON_LRU) == 0) return spec;
+  const std::uint64_t up =
+      (std::uint64_t{spec.max_entries} + cpu_count - 1) / cpu_count * cpu_count;
+  spec.max_entries =
+      up <= UINT32_MAX ? static_cast<std::uint32_t>(up) : spec.max_entries / cpu_count * cpu_count;
+  return spec;
+}
 
 }  // namespace lmn
