@@ -90,6 +90,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
   engine->resources_.pool = &engine->pool_;
   engine->resources_.clock = engine->clock_;
   engine->resources_.log = engine->log_;
+  LMN_TRY(engine->object_heap_, ObjectHeap::create());
   LMN_TRY(engine->worker_, Worker::create(engine->make_context()));
   return engine;
 }
@@ -173,6 +174,7 @@ RunContext Engine::make_context() {
   context.trace = &trace_;
   context.ports = this;
   context.cookie_secret = &cookie_secret_;
+  context.objects = object_heap_.get();
   context.traps = &traps_;
   context.prandom.seed(options_.seed);
   return context;

@@ -31,6 +31,7 @@
 #include "engine/program.h"
 #include "engine/trace_buffer.h"
 #include "exec/interp/trap.h"
+#include "maps/object_heap.h"
 #include "packet/frame_pool.h"
 #include "ports/port.h"
 #include "spec/environment.h"
@@ -134,6 +135,7 @@ class Engine final : public MapHost, public PortDirectory {
   FramePool pool_;
   PortResources resources_;
   CookieSecret cookie_secret_;
+  std::unique_ptr<ObjectHeap> object_heap_;
   TraceBuffer trace_;
   TrapLog traps_;
   std::vector<std::unique_ptr<LoadedObject>> objects_;

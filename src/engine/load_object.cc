@@ -149,6 +149,7 @@ Result<std::unique_ptr<Program>> ObjectLoader::make_program(const ProgramSpec& s
   if (!checked) return make_error(with_helper_reason(std::move(checked.error()), program->spec));
   StructuredProgram structured = std::move(*checked);
   InterpreterOptions options;
+  options.btf = spec_.btf.get();  // which object_ shares
   LMN_TRY(program->compiled, make_interpreted(std::move(structured), environment, program->maps,
                                               HelperTable{helper_function, kfunc_function}, options));
   program->id = engine_.next_program_id_++;

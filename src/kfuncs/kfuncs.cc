@@ -157,7 +157,7 @@ enum class Lack : std::uint8_t {
   kNoFile,
   kNoFlowTable,
   kNoKernelMemory,
-  kNoObjects,
+  kNoPercpuObjects,
   kNoResLock,
   kNoSkb,
   kNoStream,
@@ -187,8 +187,8 @@ constexpr std::string_view lack_words(Lack lack) {
       return "LMN has no netfilter flow table yet; keep flows in a hash map";
     case Lack::kNoKernelMemory:
       return "gives a pointer to an object of the kernel, and there is no kernel here";
-    case Lack::kNoObjects:
-      return "LMN has no allocated objects, lists and trees yet; use a hash, queue or stack map";
+    case Lack::kNoPercpuObjects:
+      return "LMN has no allocated per-CPU objects yet; use a per-CPU map";
     case Lack::kNoResLock:
       return "LMN has no resilient spin locks yet; use atomic operations or a per-CPU map";
     case Lack::kNoSkb:

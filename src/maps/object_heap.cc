@@ -169,6 +169,16 @@ ObjectHeap::Node* ObjectHeap::node_at(std::uint64_t address) const noexcept {
   return nullptr;
 }
 
+bool ObjectHeap::has_head_at(std::uint64_t address) const noexcept {
+  const Object* object = object_at(address);
+  if (object == nullptr) return false;
+  const std::uint64_t offset = address - address_of_bytes(object->payload());
+  for (std::size_t i = 0; i < object->layout.head_count; ++i) {
+    if (object->layout.head_offsets[i] == offset) return true;
+  }
+  return false;
+}
+
 std::uint64_t ObjectHeap::address_of(const Node& node) noexcept {
   const auto index = static_cast<std::size_t>(&node - node.object->nodes.data());
   return object_of(node) + node.object->layout.node_offsets[index];

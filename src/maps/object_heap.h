@@ -91,6 +91,8 @@ class ObjectHeap {
 
   // The node that lies at `address` of an object, or null.
   Node* node_at(std::uint64_t address) const noexcept;
+  // Whether a head of an object's own lies at `address`.
+  bool has_head_at(std::uint64_t address) const noexcept;
   static std::uint64_t address_of(const Node& node) noexcept;
   static std::uint64_t object_of(const Node& node) noexcept;
   // The head whose 16 bytes lie at `address`; null when there are no more, or it is of the other

@@ -225,7 +225,8 @@ TEST_F(Heap, ForgedHeadsLeadNowhere) {
       heap->head_at(reinterpret_cast<std::uintptr_t>(copy.data()), Graph::kList);
   ASSERT_NE(of_copy, nullptr);
   EXPECT_EQ(ObjectHeap::at_end(*of_copy, End::kFront), nullptr) << "a copy is a list of its own";
-  for (const std::uint64_t word : std::initializer_list<std::uint64_t>{~0ull, address, 65536, 65537}) {
+  for (const std::uint64_t word :
+       std::initializer_list<std::uint64_t>{~0ull, address, 65536, 65537}) {
     head_bytes[0] = word;
     ObjectHeap::Head* forged = heap->head_at(address, Graph::kList);
     ASSERT_NE(forged, nullptr);

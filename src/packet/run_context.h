@@ -26,8 +26,10 @@
 
 namespace lmn {
 
-class Map;       // maps/map.h; opaque here
-class TrapSink;  // exec/interp/trap.h; opaque here
+class Map;         // maps/map.h; opaque here
+class RouteTable;  // packet/route_table.h
+class ObjectHeap;  // maps/object_heap.h; opaque here
+class TrapSink;    // exec/interp/trap.h; opaque here
 
 // Where bpf_trace_printk writes. Implemented by the engine; bounded, counts what it loses.
 class TraceSink {
@@ -138,6 +140,8 @@ struct RunContext {
   HeldRecords held_records;
   HeldLock held_lock;
   const CookieSecret* cookie_secret = nullptr;  // null: no SYN cookies here
+  const RouteTable* routes = nullptr;           // null: nothing is routed here
+  ObjectHeap* objects = nullptr;                // null: no allocated objects here
   PrandomState prandom;
   std::uint32_t cpu = 0;  // bpf_get_smp_processor_id and the slot of per-CPU maps
   std::uint32_t numa_node = 0;

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "exec/interp/call.h"
+#include "exec/interp/kfunc_call.h"
 #include "exec/interp/memory_access.h"
 #include "exec/interp/stack_object.h"
 #include "maps/map.h"
@@ -366,6 +367,7 @@ Shadow callback_shadow(const Machine& machine, const PendingHelper& helper,
 void set_callback_arguments(Machine& machine, const PendingHelper& helper,
                             std::span<const std::uint64_t> args) {
   machine.set_uninit(1, 5);
+  if (helper.kfunc != nullptr) return set_kfunc_callback_arguments(machine, args);
   const auto* shape =
       std::ranges::find(kCallbackShapes, helper.proto->id, &CallbackShape::helper_id);
   if (shape == std::end(kCallbackShapes)) return;

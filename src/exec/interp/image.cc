@@ -11,10 +11,12 @@
 #include <algorithm>
 #include <bit>
 
+#include "btf/btf.h"
 #include "exec/helper_table.h"
 #include "exec/interp/kfunc_call.h"
 #include "insn/insn_table.h"
 #include "maps/map.h"
+#include "verifier/map_fields.h"
 
 namespace lmn::interp {
 namespace {
@@ -80,8 +82,10 @@ std::uint8_t program_rights(const Map& map, const Environment& environment) {
 }
 
 Result<ProgramImage> ProgramImage::build(const ProgramSpec& program, const Environment& environment,
-                                         std::span<Map* const> maps, const HelperTable& helpers) {
+                                         std::span<Map* const> maps, const HelperTable& helpers,
+                                         const Btf* btf) {
   ProgramImage image(program, environment);
+  image.btf_ = btf;
   image.steps_.resize(program.insns.size() + 1);  // the last one stays kLddwHigh, which traps
   for (std::uint32_t slot = 0; slot < program.insns.size(); ++slot) {
     LMN_CHECK_OK(image.add_slot(slot, maps, helpers));
@@ -227,8 +231,49 @@ Result<void> ProgramImage::add_kfunc_call(std::uint32_t slot, const HelperTable&
                       fmt::format("kernel function '{}': its arguments or result", name));
   }
   step.index = static_cast<std::uint32_t>(kfuncs_.size());
+  if (proto->args[0].kind == KfuncArgKind::kLocalTypeId && layouts_.empty()) fill_layouts();
   kfuncs_.push_back({proto, body});
   return {};
+}
+
+void ProgramImage::fill_layouts() {
+  for (std::uint32_t id = 1; btf_ != nullptr && id < btf_->type_count(); ++id) {
+    if (btf_->type(id).kind != BtfKind::kStruct) continue;
+    ObjectLayout layout;
+    layout.size_bytes = btf_->type(id).size;
+    bool fits = layout.size_bytes != 0 && layout.size_bytes <= ObjectHeap::kObjectBytesMax;
+    for (const MapField& field : read_map_fields(btf_, id).fields) {
+      const auto offset = static_cast<std::uint16_t>(field.offset);
+      switch (field.kind) {
+        case MapFieldKind::kListNode:
+        case MapFieldKind::kTreeNode:
+          fits = fits && layout.node_count < ObjectLayout::kNodesMax;
+          if (fits) layout.node_offsets[layout.node_count++] = offset;
+          break;
+        case MapFieldKind::kListHead:
+        case MapFieldKind::kTreeRoot:
+          fits = fits && layout.head_count < ObjectLayout::kHeadsMax;
+          if (fits) layout.head_offsets[layout.head_count++] = offset;
+          break;
+        case MapFieldKind::kRefcount:
+          layout.is_refcounted = true;
+          break;
+        case MapFieldKind::kSpinLock:
+        case MapFieldKind::kResilientSpinLock:
+        case MapFieldKind::kTimer:
+        case MapFieldKind::kWorkqueue:
+        case MapFieldKind::kTaskWork:
+        case MapFieldKind::kKptr:
+          break;
+      }
+    }
+    if (fits) layouts_.emplace(id, layout);
+  }
+}
+
+const ObjectLayout* ProgramImage::layout(std::uint64_t type_id) const {
+  const auto found = layouts_.find(type_id);
+  return found != layouts_.end() ? &found->second : nullptr;
 }
 
 const Step* ProgramImage::find_step(std::uint64_t address) const {

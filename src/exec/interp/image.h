@@ -16,6 +16,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <vector>
 
@@ -24,11 +25,13 @@
 #include "base/result.h"
 #include "exec/interp/shadow.h"
 #include "insn/insn.h"
+#include "maps/object_heap.h"
 #include "packet/run_context.h"
 #include "spec/environment.h"
 #include "spec/program_spec.h"
 
 namespace lmn {
+class Btf;
 class Map;
 struct HelperTable;
 }  // namespace lmn
@@ -76,7 +79,8 @@ class ProgramImage {
   // names the instruction. REQUIRES: `program` passed the structural check; it and `maps` outlive
   // the image.
   static Result<ProgramImage> build(const ProgramSpec& program, const Environment& environment,
-                                    std::span<Map* const> maps, const HelperTable& helpers);
+                                    std::span<Map* const> maps, const HelperTable& helpers,
+                                    const Btf* btf);
 
   const ProgramSpec& program() const { return *program_; }
   const Environment& environment() const { return environment_; }
@@ -94,6 +98,8 @@ class ProgramImage {
     const auto& at = program_->exception_callback;
     return at ? step_at(at->value) : nullptr;
   }
+  // Of a struct of the program's types that can be allocated; null for other numbers.
+  const ObjectLayout* layout(std::uint64_t type_id) const;
   const KfuncCall& kfunc(std::uint32_t index) const { return kfuncs_[index]; }
   // The context load of `size_bytes` at `offset`; not allowed for any other place than a field.
   ContextLoad context_load(std::int64_t offset, std::uint32_t size_bytes) const;
@@ -109,6 +115,7 @@ class ProgramImage {
   Result<void> add_kfunc_call(std::uint32_t slot, const HelperTable& helpers, Step& step);
   Result<std::uint32_t> target(std::uint32_t slot, std::int64_t distance) const;
   void fill_context_loads();
+  void fill_layouts();
 
   const ProgramSpec* program_;
   Environment environment_;
@@ -116,6 +123,8 @@ class ProgramImage {
   std::vector<Constant> constants_;
   std::vector<HelperCall> helpers_;
   std::vector<KfuncCall> kfuncs_;
+  const Btf* btf_ = nullptr;
+  std::map<std::uint64_t, ObjectLayout> layouts_;
   std::vector<std::array<ContextLoad, 4>> context_loads_;  // by offset, up to the last field
 };
 

@@ -116,7 +116,7 @@ class InterpretedProgram final : public CompiledProgram {
   // Apart from the constructor because the image refers to program_, where it stays.
   Result<void> prepare(const Environment& environment, std::span<Map* const> maps,
                        const HelperTable& helpers) {
-    auto image = ProgramImage::build(program_.spec(), environment, maps, helpers);
+    auto image = ProgramImage::build(program_.spec(), environment, maps, helpers, options_.btf);
     if (!image) {
       return make_error(
           std::move(image).error().with_context("prog \"" + program_.spec().name + "\""));
@@ -169,6 +169,7 @@ class InterpretedProgram final : public CompiledProgram {
       handle_exception(machine, buff);
     if (!machine.is_trapped) [[likely]]
       return static_cast<std::uint32_t>(machine.value[0]);
+    release_held_objects(machine);
     ++context.trapped_count;
     context.held_records.discard_all();
     context.held_lock.release();

@@ -12,6 +12,7 @@
 #include "exec/interp/memory_access.h"
 #include "exec/interp/stack_object.h"
 #include "maps/map.h"
+#include "maps/object_heap.h"
 
 namespace lmn::interp {
 namespace {
@@ -32,6 +33,7 @@ struct Call {
   std::uint64_t size_bytes = 0;           // of a sized memory argument
   Shadow used_object = Shadow::uninit();  // the dynptr or iterator that is used
   std::uint8_t new_object_reg = 0;        // where one is made
+  std::uint16_t released = kNoReference;  // of an object that the call takes over
 };
 
 bool fail(Call& call, TrapReason reason, std::uint8_t reg = Trap::kNoRegister) {
@@ -134,6 +136,66 @@ bool check_stack_object(Call& call, std::uint8_t reg, const KfuncArg& arg) {
   return true;
 }
 
+ObjectHeap& heap_of(const Call& call) { return *call.machine.context->objects; }
+
+// What an owned argument gives away.
+bool take_ownership(Call& call, std::uint8_t reg, const KfuncArg& arg) {
+  if ((arg.flags & kKfuncArgOwned) == 0) return true;
+  const std::uint16_t reference = shadow_of(call, reg).reference;
+  if (reference == kNoReference || !is_held(call.machine, reference)) {
+    return fail(call, TrapReason::kArgument, reg);
+  }
+  call.released = reference;
+  return true;
+}
+
+// An allocated object that is still there; at its beginning.
+bool check_object(Call& call, std::uint8_t reg, const KfuncArg& arg) {
+  if (!check_unmodified(call, reg, ValueKind::kObject)) return false;
+  const ObjectHeap::Found found = heap_of(call).find(value_of(call, reg));
+  if (found.size_bytes == 0 || found.serial != shadow_of(call, reg).detail) {
+    return fail(call, TrapReason::kReleasedMemory, reg);
+  }
+  return take_ownership(call, reg, arg);
+}
+
+// A node of such an object.
+bool check_node(Call& call, std::uint8_t reg, const KfuncArg& arg) {
+  if (!check_kind(call, reg, ValueKind::kObject)) return false;
+  const ObjectHeap::Found found = heap_of(call).find(value_of(call, reg));
+  if (found.base != shadow_of(call, reg).object || found.serial != shadow_of(call, reg).detail) {
+    return fail(call, TrapReason::kReleasedMemory, reg);
+  }
+  if (heap_of(call).node_at(value_of(call, reg)) == nullptr) {
+    return fail(call, TrapReason::kArgument, reg);
+  }
+  return take_ownership(call, reg, arg);
+}
+
+// A list or tree in a map's value or in an object.
+bool check_head(Call& call, std::uint8_t reg) {
+  constexpr std::uint64_t kHeadBytes = 16;
+  constexpr KfuncArg kWritten{KfuncArgKind::kMem, kKfuncArgWrite};
+  const ValueKind kind = shadow_of(call, reg).kind;
+  const std::uint64_t address = value_of(call, reg);
+  if (kind != ValueKind::kMapValue && kind != ValueKind::kObject) {
+    return fail(call, TrapReason::kArgument, reg);
+  }
+  if (address % 8 != 0) return fail(call, TrapReason::kArgument, reg);
+  if (!check_memory(call, reg, kWritten, kHeadBytes)) return false;
+  if (kind == ValueKind::kMapValue || heap_of(call).has_head_at(address)) return true;
+  return fail(call, TrapReason::kArgument, reg);
+}
+
+// The id of a struct of the program becomes its layout.
+bool check_type_id(Call& call, std::uint8_t reg) {
+  if (!check_kind(call, reg, ValueKind::kScalar)) return false;
+  const ObjectLayout* layout = call.machine.image->layout(value_of(call, reg));
+  if (layout == nullptr) return fail(call, TrapReason::kArgument, reg);
+  call.values[reg - 1u] = reinterpret_cast<std::uintptr_t>(layout);
+  return true;
+}
+
 bool check_argument(Call& call, std::uint8_t reg) {
   const KfuncArg& arg = call.proto.args[reg - 1u];
   const bool is_looked_at = arg.kind != KfuncArgKind::kNone && arg.kind != KfuncArgKind::kIgnored &&
@@ -165,21 +227,25 @@ bool check_argument(Call& call, std::uint8_t reg) {
       return check_stack_object(call, reg, arg);
     case KfuncArgKind::kCallback:
       return check_kind(call, reg, ValueKind::kFunction);
+    case KfuncArgKind::kLocalTypeId:
+      return check_type_id(call, reg);
+    case KfuncArgKind::kAllocObject:
+    case KfuncArgKind::kRefcounted:
+      return check_object(call, reg, arg);
+    case KfuncArgKind::kListNode:
+    case KfuncArgKind::kRbNode:
+      return check_node(call, reg, arg);
+    case KfuncArgKind::kListHead:
+    case KfuncArgKind::kRbRoot:
+      return check_head(call, reg);
     case KfuncArgKind::kNone:
     case KfuncArgKind::kIgnored:
     case KfuncArgKind::kMeta:
-      return true;
-    case KfuncArgKind::kLocalTypeId:
-    case KfuncArgKind::kKernelTypeId:
     case KfuncArgKind::kNodeOffset:
+      return true;
+    case KfuncArgKind::kKernelTypeId:
     case KfuncArgKind::kKernelObject:
-    case KfuncArgKind::kAllocObject:
     case KfuncArgKind::kPercpuObject:
-    case KfuncArgKind::kRefcounted:
-    case KfuncArgKind::kListHead:
-    case KfuncArgKind::kListNode:
-    case KfuncArgKind::kRbRoot:
-    case KfuncArgKind::kRbNode:
     case KfuncArgKind::kResSpinLock:
     case KfuncArgKind::kTimer:
     case KfuncArgKind::kWorkqueue:
@@ -279,34 +345,57 @@ void set_memory_result(Call& call, std::uint64_t result) {
   }
 }
 
-void set_result(Call& call, std::uint64_t result) {
+// r0 is the object, or a node in it, that the program owns if the call says so.
+bool set_object_result(Call& call, std::uint64_t result) {
+  Machine& machine = call.machine;
+  machine.set_scalar(0, result);
+  if (result == 0) return true;
+  const ObjectHeap::Found found = heap_of(call).find(result);
+  std::uint16_t reference = kNoReference;
+  if ((call.proto.flags & kKfAcquire) != 0) {
+    reference = acquire(machine, 0);
+    if (reference == kNoReference) {
+      heap_of(call).release(found.base);
+      machine.fail_at_limit(call.step, TrapReason::kTooManyReferences, kReferencesMax);
+      return false;
+    }
+    machine.references[machine.reference_count - 1u].object = found.base;
+  }
+  machine.shadow[0] = Shadow::object_of(found.base, found.serial, reference);
+  return true;
+}
+
+// False: trapped.
+bool set_result(Call& call, std::uint64_t result) {
   Machine& machine = call.machine;
   machine.set_uninit(0, 5);
   switch (call.proto.ret) {
     case KfuncRet::kVoid:
-      return;
+      return true;
     case KfuncRet::kScalar: {
       // Compiled kernel code on x86-64 leaves zeros above a result.
       const std::uint32_t bits = call.proto.ret_size * 8;
       machine.set_scalar(0, bits == 64 ? result : result & ((1ull << bits) - 1));
-      return;
+      return true;
     }
     case KfuncRet::kMem:
     case KfuncRet::kMemOfSize:
       machine.set_scalar(0, result);
       if (result != 0) set_memory_result(call, result);
-      return;
-    case KfuncRet::kKernelObject:
-    case KfuncRet::kCtxObject:
-    case KfuncRet::kUntrusted:
+      return true;
     case KfuncRet::kAllocObject:
-    case KfuncRet::kPercpuObject:
     case KfuncRet::kSameObject:
     case KfuncRet::kListNode:
     case KfuncRet::kRbNode:
+      return set_object_result(call, result);
+    case KfuncRet::kKernelObject:
+    case KfuncRet::kCtxObject:
+    case KfuncRet::kUntrusted:
+    case KfuncRet::kPercpuObject:
     case KfuncRet::kArenaPointer:
-      return;  // refused when the image was built
+      return true;  // refused when the image was built
   }
+  return true;
 }
 
 const Step* throw_exception(Call& call) {
@@ -318,11 +407,25 @@ const Step* throw_exception(Call& call) {
   return nullptr;
 }
 
+std::uint64_t call_body(Call& call, HelperFn body) {
+  Machine& machine = call.machine;
+  PendingHelper pending{};
+  pending.kfunc = &call.proto;
+  PendingHelper* outer = machine.pending;
+  machine.pending = &pending;
+  machine.call_site = call.step;
+  const auto& args = call.values;
+  const std::uint64_t result = body(args[0], args[1], args[2], args[3], args[4], machine.context);
+  machine.pending = outer;
+  return result;
+}
+
 bool is_argument_supported(KfuncArgKind kind) {
   switch (kind) {
     case KfuncArgKind::kNone:
     case KfuncArgKind::kScalar:
     case KfuncArgKind::kConstScalar:
+    case KfuncArgKind::kLocalTypeId:
     case KfuncArgKind::kMem:
     case KfuncArgKind::kMemSized:
     case KfuncArgKind::kSize:
@@ -331,27 +434,47 @@ bool is_argument_supported(KfuncArgKind kind) {
     case KfuncArgKind::kCtx:
     case KfuncArgKind::kIgnored:
     case KfuncArgKind::kMeta:
+    case KfuncArgKind::kNodeOffset:
     case KfuncArgKind::kString:
     case KfuncArgKind::kDynptr:
     case KfuncArgKind::kIterator:
     case KfuncArgKind::kIrqFlag:
-      return true;
-    case KfuncArgKind::kLocalTypeId:
-    case KfuncArgKind::kKernelTypeId:
-    case KfuncArgKind::kNodeOffset:
-    case KfuncArgKind::kKernelObject:
     case KfuncArgKind::kAllocObject:
-    case KfuncArgKind::kPercpuObject:
     case KfuncArgKind::kRefcounted:
     case KfuncArgKind::kListHead:
     case KfuncArgKind::kListNode:
     case KfuncArgKind::kRbRoot:
     case KfuncArgKind::kRbNode:
+    case KfuncArgKind::kCallback:
+      return true;
+    case KfuncArgKind::kKernelTypeId:
+    case KfuncArgKind::kKernelObject:
+    case KfuncArgKind::kPercpuObject:
     case KfuncArgKind::kResSpinLock:
     case KfuncArgKind::kTimer:
     case KfuncArgKind::kWorkqueue:
     case KfuncArgKind::kTaskWork:
-    case KfuncArgKind::kCallback:
+      return false;
+  }
+  return false;
+}
+
+bool is_result_supported(KfuncRet ret) {
+  switch (ret) {
+    case KfuncRet::kVoid:
+    case KfuncRet::kScalar:
+    case KfuncRet::kMem:
+    case KfuncRet::kMemOfSize:
+    case KfuncRet::kAllocObject:
+    case KfuncRet::kSameObject:
+    case KfuncRet::kListNode:
+    case KfuncRet::kRbNode:
+      return true;
+    case KfuncRet::kKernelObject:
+    case KfuncRet::kCtxObject:
+    case KfuncRet::kUntrusted:
+    case KfuncRet::kPercpuObject:
+    case KfuncRet::kArenaPointer:
       return false;
   }
   return false;
@@ -367,35 +490,47 @@ bool is_kfunc_supported(const KfuncProto& proto) {
   for (const KfuncArg& arg : proto.args) {
     if (!is_argument_supported(arg.kind)) return false;
   }
-  return proto.ret == KfuncRet::kVoid || proto.ret == KfuncRet::kScalar ||
-         proto.ret == KfuncRet::kMem || proto.ret == KfuncRet::kMemOfSize;
+  return is_result_supported(proto.ret);
+}
+
+void set_kfunc_callback_arguments(Machine& machine, std::span<const std::uint64_t> args) {
+  for (std::size_t i = 0; i < std::min<std::size_t>(args.size(), 2); ++i) {
+    const ObjectHeap::Found found = machine.context->objects->find(args[i]);
+    machine.value[i + 1] = args[i];
+    machine.shadow[i + 1] = Shadow::object_of(found.base, found.serial, kNoReference);
+  }
+}
+
+void release_held_objects(Machine& machine) {
+  for (std::size_t i = 0; i < machine.reference_count; ++i) {
+    const std::uint64_t object = machine.references[i].object;
+    if (object != 0) machine.context->objects->release(object);
+  }
+  machine.reference_count = 0;
 }
 
 const Step* call_kfunc(Machine& machine, const Step* step) {
   const KfuncCall& kfunc = machine.image->kfunc(step->index);
   Call call{machine, step, *kfunc.proto};
   for (std::uint8_t reg = 1; reg <= 5; ++reg) {
-    if (!check_argument(call, reg)) return nullptr;
     // An undefined register is 0, not what the last packet left in it.
     call.values[reg - 1u] = machine.shadow[reg].is_initialised() ? machine.value[reg] : 0;
     call.shadows[reg - 1u] = machine.shadow[reg];
+    if (!check_argument(call, reg)) return nullptr;
   }
   const std::uint32_t flags = call.proto.flags;
   if ((flags & kKfTrap) != 0) return machine.fail(step, TrapReason::kUnreachable);
   if ((flags & kKfThrows) != 0) return throw_exception(call);
   if (!change_sections(call)) return nullptr;
+  // Before the body, for it may free the object, or a callback of it stop the program.
+  if (call.released != kNoReference) release(machine, call.released);
 
-  std::uint64_t result = 0;
-  if (kfunc.body != nullptr) {
-    const auto& args = call.values;
-    machine.call_site = step;
-    result = kfunc.body(args[0], args[1], args[2], args[3], args[4], machine.context);
-  }
+  const std::uint64_t result = kfunc.body != nullptr ? call_body(call, kfunc.body) : 0;
+  if (machine.is_trapped) return nullptr;
   if (!make_object(call)) return nullptr;
   if ((flags & kKfIterDestroy) != 0) end_object(call);
   if ((flags & kKfChangesPacket) != 0) ++machine.context->packet_generation;
-  set_result(call, result);
-  return step + 1;
+  return set_result(call, result) ? step + 1 : nullptr;
 }
 
 }  // namespace lmn::interp

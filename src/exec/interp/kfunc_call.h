@@ -11,12 +11,20 @@
 // Source: Linux 6.18, kernel/bpf/verifier.c, check_kfunc_call and check_kfunc_args.
 #pragma once
 
+#include <cstdint>
+#include <span>
+
 #include "exec/interp/machine.h"
 
 namespace lmn::interp {
 
 // The next step; null when an argument trapped or the program ended.
 const Step* call_kfunc(Machine& machine, const Step* step);
+
+// r1 and r2 of the function that orders a tree: two nodes.
+void set_kfunc_callback_arguments(Machine& machine, std::span<const std::uint64_t> args);
+// Gives back the objects that a stopped program held.
+void release_held_objects(Machine& machine);
 
 // Whether the interpreter itself does what `proto` says, without a body.
 bool is_engine_kfunc(const KfuncProto& proto);

@@ -70,14 +70,16 @@ struct Frame {
 // Memory that a helper gave the program to own until it releases it.
 struct Reference {
   std::uint16_t number;
-  std::uint32_t helper_id;  // 0: of a kernel function
-  bool is_irq = false;      // saved interrupt state: restored in the reverse order
+  std::uint32_t helper_id;   // 0: of a kernel function
+  std::uint64_t object = 0;  // of bpf_obj_new, or 0
+  bool is_irq = false;       // saved interrupt state: restored in the reverse order
 };
 inline constexpr std::size_t kReferencesMax = 64;
 
 // The arguments of the helper that is running: callbacks get some of them back.
 struct PendingHelper {
   const HelperProto* proto;
+  const KfuncProto* kfunc = nullptr;  // of a kernel function: then all else is empty
   std::array<std::uint64_t, 5> values;
   std::array<Shadow, 5> shadows;
   Map* map;

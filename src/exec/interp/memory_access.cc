@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "exec/interp/stack_object.h"
+#include "maps/object_heap.h"
 
 namespace lmn::interp {
 namespace {
@@ -69,6 +70,20 @@ Object sized_object(const Machine& machine, const Shadow& shadow) {
   return object;
 }
 
+// An object may be used as long as it is the same one, whoever keeps it.
+Object heap_object(const Machine& machine, const Shadow& shadow) {
+  Object object;
+  const ObjectHeap::Found found = machine.context->objects->find(shadow.object);
+  if (found.size_bytes == 0 || found.serial != shadow.detail) {
+    object.problem = TrapReason::kReleasedMemory;
+    return object;
+  }
+  object.base = found.base;
+  object.size_bytes = found.size_bytes;
+  object.is_usable = true;
+  return object;
+}
+
 Object find_object(const Machine& machine, const Shadow& shadow) {
   Object object;
   switch (shadow.kind) {
@@ -80,6 +95,8 @@ Object find_object(const Machine& machine, const Shadow& shadow) {
     case ValueKind::kMapValue:
     case ValueKind::kMemory:
       return sized_object(machine, shadow);
+    case ValueKind::kObject:
+      return heap_object(machine, shadow);
     case ValueKind::kScalar:
       object.problem = TrapReason::kNotAPointer;
       return object;

@@ -24,7 +24,8 @@
 //   kMap        the Map                      -
 //   kFunction   the instruction              -
 //   kMemory     address of the memory        bytes of it; `reference` says what keeps it alive
-//   kStackObject  address of the object      what it is: stack_object.h
+//   kObject     address of the object        serial number of its allocation; `reference` when
+//   owned kStackObject  address of the object      what it is: stack_object.h
 //
 // Threads: a plain value. Tested by exec_test.cc.
 #pragma once
@@ -49,6 +50,7 @@ enum class ValueKind : std::uint8_t {
   kFunction = 8,
   kMemory = 9,        // what a helper handed out: a ring buffer's record
   kStackObject = 10,  // never a register's: a stack slot of a dynptr, iterator or irq flag
+  kObject = 11,       // of bpf_obj_new, owned or not
   kUninit = 0x80,
 };
 
@@ -77,6 +79,8 @@ constexpr std::string_view value_kind_words(ValueKind kind) {
       return "helper memory pointer";
     case ValueKind::kStackObject:
       return "object on the stack";
+    case ValueKind::kObject:
+      return "object pointer";
     case ValueKind::kUninit:
       return "uninitialised value";
   }
@@ -121,6 +125,12 @@ struct Shadow {
   static constexpr Shadow map_value(std::uint64_t base, std::uint32_t bytes, std::uint8_t rights) {
     Shadow shadow = make(ValueKind::kMapValue, base, bytes);
     shadow.rights = rights;
+    return shadow;
+  }
+  static constexpr Shadow object_of(std::uint64_t base, std::uint32_t serial,
+                                    std::uint16_t reference) {
+    Shadow shadow = make(ValueKind::kObject, base, serial);
+    shadow.reference = reference;
     return shadow;
   }
   static constexpr Shadow stack_object(std::uint64_t address, std::uint32_t what,

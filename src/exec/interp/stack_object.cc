@@ -39,7 +39,7 @@ bool is_held(const Machine& machine, std::uint16_t number) {
 std::uint16_t acquire(Machine& machine, std::uint32_t helper_id) {
   if (machine.reference_count == kReferencesMax) return kNoReference;
   if (++machine.last_reference == kNoReference) machine.last_reference = 0;
-  machine.references[machine.reference_count++] = {machine.last_reference, helper_id};
+  machine.references[machine.reference_count++] = {machine.last_reference, helper_id, 0, false};
   return machine.last_reference;
 }
 
