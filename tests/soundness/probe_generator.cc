@@ -327,8 +327,10 @@ void ProbeGenerator::bound(std::uint8_t reg, std::int64_t max) {
       bail(Op::kJsgt32Imm, reg, 0, max);
       return bail(Op::kJslt32Imm, reg, 0, 0);
     case 5:
-      emit(one_in(2) ? Op::kMod64Imm : Op::kMod32Imm, reg, 0, 0, max + 1 > 0 ? std::min<std::int64_t>(max + 1, INT32_MAX) : 1);
-      return;
+      // Linux 6.18 knows nothing of a remainder, so that a bound must follow.
+      emit(one_in(2) ? Op::kMod64Imm : Op::kMod32Imm, reg, 0, 0,
+           std::min<std::int64_t>(max + 1, INT32_MAX));
+      return bail(Op::kJgt64Imm, reg, 0, max);
     case 6: {
       // On a copy: both are the same number.
       const std::uint8_t twin = other_number(reg);
