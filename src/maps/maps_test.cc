@@ -19,7 +19,6 @@
 
 #include "abi/limits.h"
 #include "abi/map_type_info.h"
-#include "maps/arena_map.h"
 #include "maps/hash_table.h"
 #include "maps/map.h"
 #include "maps/map_memory.h"
@@ -381,39 +380,6 @@ TEST(MapsOfMaps, LookupGivesTheInnerMapAndReferencesAreReturned) {
   }
 }
 
-TEST(QueueStackMap, EmptyGivesZeroesAndFullMayDropTheOldest) {
-  TestHost host;
-  for (const std::uint32_t type : {BPF_MAP_TYPE_QUEUE, BPF_MAP_TYPE_STACK}) {
-    auto map = make_map(make_spec(type, 0, 4, 2), host);
-    std::uint32_t value = 9;
-    EXPECT_EQ(map->pop(&value), -ENOENT);
-    EXPECT_EQ(value, 0u);  // a program must not read what lay there before
-    for (std::uint32_t i = 1; i <= 2; ++i) EXPECT_EQ(map->push(&i, BPF_ANY), 0);
-    value = 3;
-    EXPECT_EQ(map->push(&value, BPF_ANY), -E2BIG);
-    EXPECT_EQ(map->push(&value, BPF_NOEXIST), -EINVAL);
-    EXPECT_EQ(map->push(&value, BPF_EXIST), 0);  // 1 is gone
-    EXPECT_EQ(map->peek(&value), 0);
-    EXPECT_EQ(value, type == BPF_MAP_TYPE_QUEUE ? 2u : 3u);
-    EXPECT_EQ(map->pop(&value), 0);
-    EXPECT_EQ(map->pop(&value), 0);
-    EXPECT_EQ(value, type == BPF_MAP_TYPE_QUEUE ? 3u : 2u);
-    EXPECT_EQ(map->peek(&value), -ENOENT);
-    EXPECT_EQ(map->update(nullptr, &value, BPF_ANY, 0), -EINVAL);
-  }
-}
-
-TEST(BloomFilterMap, NeverForgetsAndSeldomErrs) {
-  TestHost host;
-  auto map = make_map(make_spec(BPF_MAP_TYPE_BLOOM_FILTER, 0, 8, 1000), host);
-  for (std::uint64_t value = 0; value < 1000; ++value) EXPECT_EQ(map->push(&value, BPF_ANY), 0);
-  for (std::uint64_t value = 0; value < 1000; ++value) EXPECT_EQ(map->peek(&value), 0);
-  int mistaken = 0;
-  for (std::uint64_t value = 1000; value < 11'000; ++value) mistaken += map->peek(&value) == 0;
-  EXPECT_LT(mistaken, 500);  // 5 functions and 8 bits an entry: 2 % by the formula
-  EXPECT_EQ(map->pop(&mistaken), -EOPNOTSUPP);
-}
-
 TEST(Devmap, ResolvesPortsAndProgramsOnce) {
   TestHost host;
   {
@@ -460,33 +426,6 @@ TEST(Devmap, ResolvesPortsAndProgramsOnce) {
     EXPECT_EQ(map->user_update(&key, bytes_of(Value{1, 12}), BPF_ANY), 0);
   }
   EXPECT_EQ(host.held(), 0);
-}
-
-TEST(ArenaMap, PagesAreGivenOutOnceAndZeroed) {
-  TestHost host;
-  auto made = make_map(make_spec(BPF_MAP_TYPE_ARENA, 0, 0, 8, BPF_F_MMAPABLE), host);
-  auto& arena = static_cast<ArenaMap&>(*made);
-  EXPECT_EQ(arena.address_of(0, 1), nullptr);
-  EXPECT_EQ(arena.allocate_pages(3, std::nullopt), 0u);
-  EXPECT_EQ(arena.allocate_pages(2, 4 * 4096), 4u * 4096);
-  EXPECT_EQ(arena.allocate_pages(1, 4 * 4096), std::nullopt);  // taken
-  EXPECT_EQ(arena.allocate_pages(1, 100), std::nullopt);       // no page
-  EXPECT_EQ(arena.allocate_pages(2, 7 * 4096), std::nullopt);  // over the end
-  EXPECT_EQ(arena.allocate_pages(1, ~0xfffull), std::nullopt);
-  EXPECT_EQ(arena.allocate_pages(9, std::nullopt), std::nullopt);
-  EXPECT_EQ(arena.allocate_pages(0, std::nullopt), std::nullopt);
-  EXPECT_EQ(arena.allocate_pages(2, std::nullopt), 6u * 4096);  // page 3 alone is too short
-  EXPECT_EQ(arena.allocate_pages(2, std::nullopt), std::nullopt);
-  std::uint8_t* bytes = arena.address_of(4096, 8192);
-  ASSERT_NE(bytes, nullptr);
-  EXPECT_EQ(arena.address_of(4096, 8193), nullptr);  // page 3 is not in use
-  EXPECT_EQ(arena.address_of(~0ull, 2), nullptr);
-  std::memset(bytes, 0xaa, 8192);
-  arena.free_pages(4096, 100);  // what is outside is passed over
-  EXPECT_EQ(arena.address_of(4096, 1), nullptr);
-  EXPECT_EQ(arena.allocate_pages(2, 4096), 4096u);
-  EXPECT_EQ(*arena.address_of(4096, 1), 0);
-  EXPECT_EQ(bytes[8191], 0);
 }
 
 TEST(Cpumap, AHostWithoutQueuesSaysSo) {

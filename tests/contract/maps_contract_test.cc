@@ -53,6 +53,15 @@ struct Shape {
   std::uint64_t extra = 0;
 };
 
+// Of the types without keys and values, whose user side only says no.
+std::vector<Shape> keyless_shapes_of(std::uint32_t type) {
+  if (type == BPF_MAP_TYPE_RINGBUF || type == BPF_MAP_TYPE_USER_RINGBUF) {
+    return {{0, 0, 4096}, {0, 0, 16384}};
+  }
+  if (type != BPF_MAP_TYPE_ARENA) return {};
+  return {{0, 0, 10, BPF_F_MMAPABLE}, {0, 0, 3, BPF_F_MMAPABLE | BPF_F_NO_USER_CONV}};
+}
+
 std::vector<Shape> shapes_of(std::uint32_t type) {
   switch (type) {
     case BPF_MAP_TYPE_ARRAY:
@@ -79,7 +88,7 @@ std::vector<Shape> shapes_of(std::uint32_t type) {
     case BPF_MAP_TYPE_PROG_ARRAY:
       return {{4, 4, 4}, {4, 4, 1}, {4, 4, 3, BPF_F_WRONLY}};
     case BPF_MAP_TYPE_LRU_HASH:
-      // Few keys in a large map: which element an LRU evicts is each side's own.
+      // Few keys in a large map: what an LRU evicts is each side's own.
       return {
           {4, 8, 400, 0, 8}, {13, 5, 600, BPF_F_NO_COMMON_LRU, 5}, {4, 4, 500, BPF_F_WRONLY, 4}};
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
@@ -105,23 +114,18 @@ std::vector<Shape> shapes_of(std::uint32_t type) {
               {0, 13, 50, BPF_F_ZERO_SEED, 200, 15},
               {0, 8, 100000, 0, 10},
               {0, 7, 100000, BPF_F_WRONLY, 10}};
-    case BPF_MAP_TYPE_RINGBUF:
-    case BPF_MAP_TYPE_USER_RINGBUF:
-      return {{0, 0, 4096}, {0, 0, 16384}};
     case BPF_MAP_TYPE_CPUMAP:
       return {{4, 4, 3}, {4, 8, 4}, {4, 8, 1}};
     case BPF_MAP_TYPE_XSKMAP:
       return {{4, 4, 4}, {4, 4, 1}, {4, 4, 3, BPF_F_RDONLY}, {4, 4, 3, BPF_F_WRONLY}};
     case BPF_MAP_TYPE_PERF_EVENT_ARRAY:
       return {{4, 4, 4}, {4, 4, 1, BPF_F_PRESERVE_ELEMS}, {4, 4, 3, BPF_F_WRONLY}};
-    case BPF_MAP_TYPE_ARENA:
-      return {{0, 0, 10, BPF_F_MMAPABLE}, {0, 0, 3, BPF_F_MMAPABLE | BPF_F_NO_USER_CONV}};
     case BPF_MAP_TYPE_DEVMAP:
       return {{4, 4, 6}, {4, 8, 6}, {4, 8, 1}, {4, 8, 2, BPF_F_RDONLY}};
     case BPF_MAP_TYPE_DEVMAP_HASH:
       return {{4, 4, 6}, {4, 8, 5}, {4, 8, 1}, {4, 8, 2, BPF_F_WRONLY}};
     default:
-      return {};
+      return keyless_shapes_of(type);
   }
 }
 
