@@ -88,7 +88,8 @@ class FunctionDrawing {
       put("{}{:4}: ({:02x}) {}\\l\\\n", i == block.first.value ? "" : " | ", i - graph_.start.value,
           opcode_of(insns_[i].op), escaped(disassemble(insns_[i], InsnIndex{i}, names_)));
     }
-    put("}}\"];\n\n");
+    const bool ends_in_two_slots = insns_[block.last.value].op == Op::kLddw;
+    put("{}}}\"];\n\n", ends_in_two_slots ? " | " : "");
   }
 
   void draw_edges_of(std::size_t index) {
@@ -97,7 +98,11 @@ class FunctionDrawing {
     const bool is_last = index + 1 == graph_.blocks.size();
     std::span<const std::uint32_t> jumps = block.successors;
     if (falls_through(op) || op == Op::kExit) {
-      draw_edge(index + kFirstBlockNode, is_last ? kExitNode : index + 1 + kFirstBlockNode);
+      const std::size_t next = is_last ? kExitNode : index + 1 + kFirstBlockNode;
+      draw_edge(index + kFirstBlockNode, next);
+      // bpftool takes a call for a jump; one of a helper's has the distance 0.
+      const bool is_doubled = op == Op::kCall && !is_function_call(insns_[block.last.value]);
+      if (is_doubled && !is_last) draw_edge(index + kFirstBlockNode, next);
       if (falls_through(op) && !is_last) jumps = jumps.subspan(1);
     }
     for (const std::uint32_t target : jumps) {

@@ -3,9 +3,8 @@
 // lmn check: every program of every given object through the reader and the verifier; one line, or
 // one JSON object, each.
 //
-// Today's verifier is its structural pass (instructions, control flow, calls, references); what
-// only a run could break is caught by the checked interpreter. The output says so, so that nobody
-// takes "ok" for a proof.
+// The verdict is the path-sensitive verifier's. What `lmn run` executes is checked again at every
+// step by the interpreter, so a verdict is an answer to "would Linux take it, and is it safe".
 #include <fmt/format.h>
 #include <linux/bpf.h>
 
@@ -16,6 +15,7 @@
 #include "engine/engine.h"
 #include "object_input.h"
 #include "verifier/structure.h"
+#include "verifier/verifier.h"
 
 namespace lmn {
 namespace {
@@ -34,8 +34,37 @@ struct ProgramVerdict {
   std::string section;
   std::size_t insn_count = 0;
   std::uint64_t time_us = 0;
+  std::uint64_t processed = 0;  // instructions walked, all paths together
+  std::uint64_t peak_states = 0;
+  std::size_t peak_bytes = 0;
+  std::string kernel_message;  // what Linux's log would end with
   std::optional<Error> error;
 };
+
+// Both stages of the verifier; fills what they tell.
+void verify_program(const ObjectSpec& spec, const ProgramSpec& program,
+                    const Environment& environment, ProgramVerdict& verdict) {
+  std::vector<MapSpec> maps;
+  for (const std::uint32_t position : program.maps) maps.push_back(spec.maps[position]);
+  auto structured = check_structure(environment, program, maps);
+  if (!structured) {
+    verdict.error = structured.error();
+    return;
+  }
+  VerifierReport report;
+  VerifyOptions options;
+  options.btf = spec.btf.get();
+  options.report = &report;
+  const auto verified = verify(environment, *std::move(structured), options);
+  if (verified) {
+    verdict.processed = verified->facts().processed;
+    verdict.peak_states = verified->facts().peak_states;
+    verdict.peak_bytes = verified->facts().peak_bytes;
+    return;
+  }
+  verdict.error = verified.error();
+  verdict.kernel_message = report.kernel_message;
+}
 
 ProgramVerdict check_program(const ObjectSpec& spec, const ProgramSpec& program,
                              const Environment& environment) {
@@ -43,8 +72,6 @@ ProgramVerdict check_program(const ObjectSpec& spec, const ProgramSpec& program,
   verdict.program = program.name;
   verdict.section = program.section;
   verdict.insn_count = program.insns.size();
-  std::vector<MapSpec> maps;
-  for (const std::uint32_t position : program.maps) maps.push_back(spec.maps[position]);
   ProgramSpec candidate = program;
   if (candidate.type == 0) candidate.type = BPF_PROG_TYPE_XDP;
   const auto start = std::chrono::steady_clock::now();
@@ -53,13 +80,12 @@ ProgramVerdict check_program(const ObjectSpec& spec, const ProgramSpec& program,
   } else if (candidate.type != BPF_PROG_TYPE_XDP) {
     verdict.error = Error{ErrorCode::kNotSupported,
                           fmt::format("section '{}' is no XDP program", program.section)};
-  } else if (auto structured = check_structure(environment, candidate, maps); !structured) {
-    verdict.error = structured.error();
+  } else {
+    verify_program(spec, candidate, environment, verdict);
   }
-  verdict.time_us =
-      static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
-                                     std::chrono::steady_clock::now() - start)
-                                     .count());
+  const auto spent = std::chrono::steady_clock::now() - start;
+  verdict.time_us = static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(spent).count());
   return verdict;
 }
 
@@ -69,8 +95,10 @@ void write_json(JsonWriter& json, const ProgramVerdict& verdict) {
   if (!verdict.program.empty()) json.field("program", verdict.program);
   if (!verdict.section.empty()) json.field("section", verdict.section);
   json.field("verdict", verdict.error ? "refused" : "accepted");
-  json.field("pass", "structure");
   json.field("insns", static_cast<std::uint64_t>(verdict.insn_count));
+  json.field("insns_processed", verdict.processed);
+  json.field("peak_states", verdict.peak_states);
+  json.field("peak_bytes", static_cast<std::uint64_t>(verdict.peak_bytes));
   json.field("time_us", verdict.time_us);
   if (verdict.error) {
     json.field("error", error_code_name(verdict.error->code));
@@ -78,21 +106,26 @@ void write_json(JsonWriter& json, const ProgramVerdict& verdict) {
     if (!verdict.error->location.empty()) json.field("location", verdict.error->location);
     if (!verdict.error->remedy.empty()) json.field("remedy", verdict.error->remedy);
     json.field("errno", verdict.error->errno_value);
+    if (!verdict.kernel_message.empty()) json.field("kernel_message", verdict.kernel_message);
   }
   json.end_object();
 }
 
-void print_text(const ProgramVerdict& verdict) {
+void print_text(const ProgramVerdict& verdict, bool with_log) {
   if (verdict.program.empty()) {  // the object could not be read; the error begins with its path
     fmt::print("refused: {}\n", verdict.error->to_string());
     return;
   }
   if (!verdict.error) {
-    fmt::print("{}: {}: accepted by the structural pass: {} instructions, {} us\n", verdict.object,
-               verdict.program, verdict.insn_count, verdict.time_us);
+    fmt::print("{}: {}: accepted: {} instructions, {} processed, {} states, {} KiB, {} us\n",
+               verdict.object, verdict.program, verdict.insn_count, verdict.processed,
+               verdict.peak_states, verdict.peak_bytes / 1024, verdict.time_us);
     return;
   }
   fmt::print("{}: {}: refused: {}\n", verdict.object, verdict.program, verdict.error->to_string());
+  if (with_log && !verdict.kernel_message.empty()) {
+    fmt::print("  as Linux says it: {}\n", verdict.kernel_message);
+  }
 }
 
 }  // namespace
@@ -102,7 +135,8 @@ int cmd_check(int argc, char** argv) {
   CheckWords words;
   app.add_option("objects", words.objects, "ELF objects")->required();
   app.add_option("--prog", words.program, "only this program");
-  app.add_flag("--log", words.log, "also print what the reader noticed");
+  app.add_flag("--log", words.log,
+               "also print what the reader noticed, and refusals in Linux's words");
   app.add_flag("--untrusted", words.untrusted, "judge as Linux judges loaders without CAP_PERFMON");
   app.add_flag("--json", words.json, "a JSON array on standard output");
   int status = kExitOk;
@@ -114,7 +148,7 @@ int cmd_check(int argc, char** argv) {
   json.begin_array();
   const auto tell = [&](const ProgramVerdict& verdict) {
     if (verdict.error) status = kExitFailed;
-    words.json ? write_json(json, verdict) : print_text(verdict);
+    words.json ? write_json(json, verdict) : print_text(verdict, words.log);
   };
   for (const std::string& path : words.objects) {
     Result<ObjectSpec> spec = load_object_file(path);

@@ -13,11 +13,38 @@
 
 namespace lmn {
 
+namespace {
+
+constexpr std::size_t kKernelBtfBytesMax = 64u << 20;
+
+bool has_defect(const ObjectSpec& spec) {
+  for (const ProgramSpec& program : spec.programs) {
+    if (program.defect) return true;
+  }
+  return false;
+}
+
+// The running kernel's types, or null where it does not show them.
+std::shared_ptr<const Btf> kernel_btf() {
+  const auto bytes = read_file("/sys/kernel/btf/vmlinux", kKernelBtfBytesMax);
+  if (!bytes) return nullptr;
+  auto btf = parse_btf(*bytes);
+  return btf ? *btf : nullptr;
+}
+
+}  // namespace
+
 Result<ObjectSpec> load_object_file(const std::string& path) {
   LMN_TRY(const std::vector<std::uint8_t> bytes, read_file(path, limits::kObjectBytesMax));
   ReadOptions options;
   options.object_name = object_name_of(path);
   Result<ObjectSpec> spec = read_object(bytes, options);
+  if (spec && has_defect(*spec)) {
+    // CO-RE relocations want a kernel's types; parsing those costs more than most objects, so only
+    // now.
+    options.target_btf = kernel_btf();
+    if (options.target_btf != nullptr) spec = read_object(bytes, options);
+  }
   if (!spec) return make_error(std::move(spec).error().with_context(path));
   return spec;
 }
