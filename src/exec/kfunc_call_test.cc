@@ -6,12 +6,18 @@
 // at the right instruction, and the neighbour that keeps it runs.
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
+#include <linux/btf.h>
 
 #include <cerrno>
+#include <cstring>
+#include <memory>
 #include <string>
+#include <vector>
 
+#include "btf/btf.h"
 #include "exec/lab_for_tests.h"
 #include "kfuncs/kfuncs.h"
+#include "maps/object_heap.h"
 
 namespace lmn {
 namespace {
@@ -212,6 +218,153 @@ TEST(KfuncExceptions, LeaveNothingBehind) {
   EXPECT_EQ(run(kNew + "r1 = 64\n call bpf_throw\n exit"), "kUnreleased@6");
   EXPECT_EQ(run("call bpf_rcu_read_lock\n r1 = 64\n call bpf_throw\n exit"), "kSection@2");
   EXPECT_EQ(run("call __bpf_trap\n" + kEnd), "kUnreachable@0");
+}
+
+// --- allocated objects
+
+// struct item { bpf_list_node list at 0; bpf_rb_node tree at 24; bpf_refcount count at 56; u64 key
+// at 64; }: type 4.
+std::shared_ptr<const Btf> item_types() {
+  const std::string names("\0bpf_list_node\0bpf_rb_node\0bpf_refcount\0item\0m\0", 47);
+  const auto at = [&names](const std::string& name) {
+    return static_cast<std::uint32_t>(names.find('\0' + name + '\0')) + 1;
+  };
+  constexpr std::uint32_t kStruct = BTF_KIND_STRUCT << 24;
+  const std::uint32_t m = at("m");
+  const std::vector<std::uint32_t> types = {at("bpf_list_node"),
+                                            kStruct,
+                                            24,
+                                            at("bpf_rb_node"),
+                                            kStruct,
+                                            32,
+                                            at("bpf_refcount"),
+                                            kStruct,
+                                            4,
+                                            at("item"),
+                                            kStruct | 3,
+                                            72,
+                                            m,
+                                            1,
+                                            0,
+                                            m,
+                                            2,
+                                            24 * 8,
+                                            m,
+                                            3,
+                                            56 * 8};
+  const auto type_bytes = static_cast<std::uint32_t>(types.size() * 4);
+  const std::vector<std::uint32_t> header = {
+      BTF_MAGIC | 1u << 16, 24,         0,
+      type_bytes,           type_bytes, static_cast<std::uint32_t>(names.size())};
+  std::vector<std::uint8_t> bytes(24 + type_bytes + names.size());
+  std::memcpy(bytes.data(), header.data(), 24);
+  std::memcpy(bytes.data() + 24, types.data(), type_bytes);
+  std::memcpy(bytes.data() + 24 + type_bytes, names.data(), names.size());
+  auto btf = parse_btf(bytes);
+  EXPECT_TRUE(btf.has_value()) << btf.error().to_string();
+  return btf ? *btf : nullptr;
+}
+
+class ObjectLab : public KfuncLab {
+ public:
+  ObjectLab() : btf_(item_types()), heap_(*ObjectHeap::create()) {
+    options.btf = btf_.get();
+    context.objects = heap_.get();
+    add_map({.name = "roots",
+             .type = BPF_MAP_TYPE_ARRAY,
+             .key_size = 4,
+             .value_size = 32,
+             .max_entries = 1});
+  }
+  std::size_t object_count() const { return heap_->object_count(); }
+
+ private:
+  std::shared_ptr<const Btf> btf_;
+  std::unique_ptr<ObjectHeap> heap_;
+};
+
+std::string run_objects(const std::string& text, std::size_t left = 0) {
+  ObjectLab lab;
+  const std::string summary = lab.run_text(text);
+  EXPECT_EQ(lab.object_count(), left) << text;
+  return summary;
+}
+
+// r6 = a new item.
+const std::string kItem =
+    "r1 = 4\n r2 = 0\n call bpf_obj_new_impl\n if r0 == 0 goto out\n r6 = r0\n";
+const std::string kDrop = "r1 = r6\n r2 = 0\n call bpf_obj_drop_impl\n";
+const std::string kOut = "out:\n r0 = 1\n exit";
+const std::string kPush =
+    "r1 = map[idx:0]+0\n r2 = r6\n r3 = 0\n r4 = 0\n call bpf_list_push_back_impl\n";
+
+TEST(KfuncObjects, AreOwnedUntilTheyAreDropped) {
+  EXPECT_EQ(run_objects(kItem + "*(u64 *)(r6 +64) = 7\n r7 = *(u64 *)(r6 +64)\n" + kDrop +
+                        "r0 = r7\n exit\n" + kOut),
+            "verdict 7");
+  EXPECT_EQ(run_objects(kItem + kOut), "kUnreleased@6") << "and the heap gets it back";
+  EXPECT_EQ(run_objects(kItem + kDrop + "r0 = *(u64 *)(r6 +64)\n exit\n" + kOut),
+            "kReleasedMemory@8");
+  EXPECT_EQ(run_objects(kItem + kDrop + kDrop + kOut), "kReleasedMemory@10");
+  EXPECT_EQ(run_objects(kItem + "r7 = *(u64 *)(r6 +72)\n" + kDrop + kOut), "kOutOfBounds@5");
+  EXPECT_EQ(run_objects("r1 = 5\n r2 = 0\n call bpf_obj_new_impl\n r0 = 1\n exit"), "kArgument@2")
+      << "no struct of the program";
+  EXPECT_EQ(run_objects(kItem + "r6 += 8\n" + kDrop + kOut), "kArgumentModified@8");
+}
+
+TEST(KfuncObjects, ListsTakeThemOver) {
+  EXPECT_EQ(run_objects(kItem + kPush +
+                        "*(u64 *)(r6 +64) = 5\n r1 = map[idx:0]+0\n"
+                        "call bpf_list_pop_front\n if r0 == 0 goto out\n r6 = r0\n"
+                        "r7 = *(u64 *)(r6 +64)\n" +
+                        kDrop + "r0 = r7\n exit\n" + kOut),
+            "verdict 5");
+  EXPECT_EQ(run_objects(kItem + kPush + kDrop + kOut, 1), "kArgument@13")
+      << "what is in a list is not the program's to drop";
+  EXPECT_EQ(run_objects("r1 = map[idx:0]+0\n call bpf_list_pop_front\n exit"), "verdict 0");
+  EXPECT_EQ(run_objects(kItem +
+                        "r1 = map[idx:0]+0\n r2 = r6\n r2 += 8\n r3 = 0\n r4 = 0\n"
+                        "call bpf_list_push_back_impl\n" +
+                        kOut),
+            "kArgument@11")
+      << "no node at byte 8";
+  EXPECT_EQ(run_objects(kItem +
+                        "r1 = r10\n r1 += -16\n r2 = r6\n r3 = 0\n r4 = 0\n"
+                        "call bpf_list_push_back_impl\n" +
+                        kOut),
+            "kArgument@10")
+      << "no list on the stack";
+}
+
+TEST(KfuncObjects, ReferencesAreCounted) {
+  EXPECT_EQ(run_objects(kItem +
+                        "r1 = r6\n r2 = 0\n call bpf_refcount_acquire_impl\n"
+                        "if r0 == 0 goto out\n r7 = r0\n" +
+                        kDrop + "*(u64 *)(r6 +64) = 3\n r6 = r7\n r7 = *(u64 *)(r6 +64)\n" + kDrop +
+                        "r0 = r7\n exit\n" + kOut),
+            "verdict 3")
+      << "readable as long as somebody keeps it";
+}
+
+TEST(KfuncObjects, TreesAskTheProgram) {
+  const std::string add =
+      "r1 = map[idx:0]+16\n r2 = r6\n r2 += 24\n r3 = func less\n r4 = 0\n"
+      "r5 = 0\n call bpf_rbtree_add_impl\n";
+  const std::string first =
+      "r1 = map[idx:0]+16\n call bpf_rbtree_first\n"
+      "if r0 == 0 goto out\n r7 = *(u64 *)(r0 +40)\n";
+  const std::string take =
+      "r1 = map[idx:0]+16\n r2 = r0\n call bpf_rbtree_remove\n"
+      "if r0 == 0 goto out\n r0 += -24\n r6 = r0\n";
+  const std::string less =
+      "\n less:\n r0 = 0\n r3 = *(u64 *)(r1 +40)\n r4 = *(u64 *)(r2 +40)\n"
+      "if r3 >= r4 goto no\n r0 = 1\n no:\n exit";
+  const std::string build =
+      kItem + "*(u64 *)(r6 +64) = 8\n" + add + kItem + "*(u64 *)(r6 +64) = 4\n" + add;
+  EXPECT_EQ(run_objects(build + first + take + kDrop + first + take + kDrop + "r0 = r7\n exit\n" +
+                        kOut + less),
+            "verdict 8");
+  EXPECT_EQ(run_objects(build + first + "r0 = r7\n exit\n" + kOut + less, 2), "verdict 4");
 }
 
 TEST(KfuncTraps, NameTheFunction) {

@@ -179,7 +179,9 @@ TEST_F(Heap, TreesAreSortedUnderRandomOperations) {
     ASSERT_EQ(keys, model);
     const ObjectHeap::Node* first = ObjectHeap::first(tree);
     ASSERT_EQ(first == nullptr, model.empty());
-    if (first != nullptr) ASSERT_EQ(key_of(*first), model[0]);
+    if (first != nullptr) {
+      ASSERT_EQ(key_of(*first), model[0]);
+    }
   }
 }
 

@@ -175,7 +175,7 @@ bool check_node(Call& call, std::uint8_t reg, const KfuncArg& arg) {
 // A list or tree in a map's value or in an object.
 bool check_head(Call& call, std::uint8_t reg) {
   constexpr std::uint64_t kHeadBytes = 16;
-  constexpr KfuncArg kWritten{KfuncArgKind::kMem, kKfuncArgWrite};
+  constexpr KfuncArg kWritten{.kind = KfuncArgKind::kMem, .flags = kKfuncArgWrite};
   const ValueKind kind = shadow_of(call, reg).kind;
   const std::uint64_t address = value_of(call, reg);
   if (kind != ValueKind::kMapValue && kind != ValueKind::kObject) {
