@@ -16,13 +16,11 @@
 #include <cerrno>
 
 #include "helpers/bodies.h"
-#include "helpers/dynptr.h"
 #include "maps/ringbuf_map.h"
+#include "packet/dynptr.h"
 
 namespace lmn {
 namespace {
-
-using helper::Dynptr;
 
 // The ring behind a map argument, or null.
 RingbufMap* ring_of(std::uint64_t address) {
@@ -89,10 +87,10 @@ LMN_HELPER_BODY(ringbuf_reserve_dynptr) {
   const std::uint32_t size = helper::as_u32(r2);
   dynptr = {};
   if (r3 != 0) return helper::failure(EINVAL);
-  if (size > Dynptr::kSizeMax) return helper::failure(E2BIG);
+  if (size > Dynptr::kSizeMask) return helper::failure(E2BIG);
   const void* sample = reserve(*context, ring_of(r1), size);
   if (sample == nullptr) return helper::failure(EINVAL);
-  dynptr = Dynptr::of_memory(reinterpret_cast<std::uintptr_t>(sample), size, Dynptr::kRingbuf);
+  dynptr = Dynptr::make(reinterpret_cast<std::uintptr_t>(sample), size, Dynptr::kTypeRingbuf);
   return 0;
 }
 
