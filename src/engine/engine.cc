@@ -174,6 +174,7 @@ RunContext Engine::make_context() {
   context.trace = &trace_;
   context.ports = this;
   context.cookie_secret = &cookie_secret_;
+  context.routes = &routes_;
   context.objects = object_heap_.get();
   context.traps = &traps_;
   context.prandom.seed(options_.seed);

@@ -33,6 +33,7 @@
 #include "exec/interp/trap.h"
 #include "maps/object_heap.h"
 #include "packet/frame_pool.h"
+#include "packet/route_table.h"
 #include "ports/port.h"
 #include "spec/environment.h"
 #include "spec/object_spec.h"
@@ -92,6 +93,9 @@ class Engine final : public MapHost, public PortDirectory {
   // Where PASS of `port` goes; null: counted as pass_no_stack.
   void set_pass_sink(Port& port, FrameSink* sink);
 
+  // What bpf_fib_lookup answers from; without it no device is known there. REQUIRES: nothing runs.
+  void set_routes(RouteTable routes) { routes_ = std::move(routes); }
+
   RunEnd run(const RunLimits& limits);
   void stop() noexcept;
   // Ends all ports' output in good order. The first error of several.
@@ -135,6 +139,7 @@ class Engine final : public MapHost, public PortDirectory {
   FramePool pool_;
   PortResources resources_;
   CookieSecret cookie_secret_;
+  RouteTable routes_;
   std::unique_ptr<ObjectHeap> object_heap_;
   TraceBuffer trace_;
   TrapLog traps_;
