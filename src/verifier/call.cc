@@ -132,8 +132,9 @@ bool Explorer::check_helper_call(const Insn& insn) {
   if (!check_special_helper(*proto, facts, insn)) return false;
   clear_caller_saved(state_->frame());
   if (!set_result(*proto, facts)) return false;
-  if ((proto->flags & kHelperChangesPacket) != 0) forget_packet_pointers();
-  return true;
+  const bool is_tail_call = proto->id == BPF_FUNC_tail_call;
+  if ((proto->flags & kHelperChangesPacket) != 0 || is_tail_call) forget_packet_pointers();
+  return !is_tail_call || return_from_tail_call();
 }
 
 bool Explorer::check_argument(const HelperProto& proto, std::size_t argument, CallFacts& facts) {
@@ -189,6 +190,7 @@ bool Explorer::check_argument_kind(const HelperArg& wanted, std::uint8_t index,
   for (std::size_t i = 0; i < accepted.size(); ++i) {
     words += (i == 0 ? "" : ", ") + kind_words(accepted[i].kind, accepted[i].flags);
   }
+  if (wanted.kind == ArgKind::kPtrToMem) words += ", buf, trusted_ptr_";
   return reject(given.has(kMayBeNull) ? Rule::kNullCheck : Rule::kCallArgument, std::move(words));
 }
 

@@ -20,6 +20,10 @@ constexpr std::uint64_t kSizeMax = 1u << 29;  // BPF_MAX_VAR_SIZ
 bool Explorer::check_helper_memory(std::uint8_t index, std::uint64_t size, bool is_write,
                                    bool is_zero_allowed, CallFacts* facts) {
   const RegState& given = reg(index);
+  if (given.has(kMayBeNull) && size > 0) {
+    return reject(Rule::kNullCheck,
+                  fmt::format("R{} invalid mem access '{}'", index, kind_words(given)));
+  }
   switch (given.kind) {
     case RegKind::kPacket:
     case RegKind::kPacketMeta:

@@ -133,10 +133,11 @@ bool Explorer::check_dynptr_argument(const HelperArg& wanted, std::uint8_t index
     return reject(Rule::kDynptr, "cannot pass pointer to const bpf_dynptr, the helper mutates it");
   }
   const RegState* dynptr = dynptr_at(index);
-  if (dynptr == nullptr) return false;
-  if (is_release && dynptr->reference == 0) {
+  if (is_release && (dynptr == nullptr || dynptr->reference == 0)) {
+    report_ = {};  // said better here
     return reject(Rule::kDynptr, fmt::format("arg {} is an unacquired reference", index));
   }
+  if (dynptr == nullptr) return false;
   if (type != DynptrType::kNone && dynptr->target != static_cast<std::uint32_t>(type)) {
     return reject(Rule::kDynptr,
                   fmt::format("Expected a dynptr of type {} as arg #{}",

@@ -182,6 +182,7 @@ class Explorer {
 
   // --- memory.cc
   bool check_access(const MemoryAccess& access);
+  bool note_pointer(const RegState& pointer);
   bool check_alignment(const RegState& pointer, const MemoryAccess& access);
   bool access_map_value(const MemoryAccess& access);
   bool access_memory(const MemoryAccess& access);
@@ -294,6 +295,7 @@ class Explorer {
   bool check_memory_argument(std::uint8_t index, std::uint32_t size);
   Flow check_exit();
   Flow leave_frame();
+  bool return_from_tail_call();
   bool push_callback(const HelperProto& proto, const CallFacts& facts);
   void set_callback_arguments(const HelperProto& proto, const CallFacts& facts,
                               const FrameState& caller, FrameState& callee);

@@ -87,8 +87,7 @@ FunctionSignature read_signature(const Btf* btf, const FunctionInfo& function) {
     return out;
   }
   const BtfType& result = btf->type(btf->skip_modifiers_and_typedefs(proto.type));
-  out.is_void = result.kind == BtfKind::kVoid;
-  if (!out.is_void && result.kind != BtfKind::kInt && !result.is_enumeration()) {
+  if (result.kind != BtfKind::kInt && !result.is_enumeration()) {
     out.problem = fmt::format(
         "Global function {}() doesn't return scalar. Only those are supported.", function.name);
     return out;

@@ -29,7 +29,6 @@ struct FunctionSignature {
   bool is_usable = false;  // false: `problem` says why; a global function is then refused
   std::string problem;     // in the kernel's words
   std::vector<FunctionArg> args;
-  bool is_void = false;
 };
 
 // REQUIRES nothing of `function`: ids that do not exist make the signature unusable.

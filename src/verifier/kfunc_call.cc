@@ -236,6 +236,7 @@ bool Explorer::check_kfunc_dynptr(const KfuncProto& proto, const KfuncArg& wante
     }
     return make_dynptr(index, type, is_clone ? facts.dynptr.reference : 0);
   }
+  if (reg(index).kind == RegKind::kDynptr && !check_fixed_offset(index)) return false;
   const RegState* dynptr = dynptr_at(index);
   if (dynptr == nullptr) return false;
   facts.dynptr = *dynptr;

@@ -87,15 +87,38 @@ void Explorer::write_unknown(const MemoryAccess& access) {
       RegState::number(narrowed(access.size, access.is_sign_extending));
 }
 
+// One instruction is translated once: what the context and objects of the kernel look like inside
+// is not what they look like to programs.
+bool Explorer::note_pointer(const RegState& pointer) {
+  const auto is_particular = [](RegKind kind) {
+    switch (kind) {
+      case RegKind::kContext:
+      case RegKind::kSocket:
+      case RegKind::kSockCommon:
+      case RegKind::kTcpSock:
+      case RegKind::kXdpSock:
+      case RegKind::kBtfObject:
+      case RegKind::kArena:
+        return true;
+      default:
+        return false;
+    }
+  };
+  InsnFacts& facts = facts_.insns[at_];
+  if (facts.pointer != RegKind::kNone && facts.pointer != pointer.kind) {
+    facts.has_several_pointers = true;
+    if (is_particular(facts.pointer) || is_particular(pointer.kind)) {
+      return reject(Rule::kMemoryAccess, "same insn cannot be used with different pointers", {},
+                    EINVAL);
+    }
+  }
+  facts.pointer = pointer.kind;
+  return true;
+}
+
 bool Explorer::check_access(const MemoryAccess& access) {
   const RegState& pointer = reg(access.pointer);
-  if (access.insn != nullptr && pointer.is_pointer()) {
-    InsnFacts& facts = facts_.insns[at_];
-    if (facts.pointer != RegKind::kNone && facts.pointer != pointer.kind) {
-      facts.has_several_pointers = true;
-    }
-    facts.pointer = pointer.kind;
-  }
+  if (access.insn != nullptr && pointer.is_pointer() && !note_pointer(pointer)) return false;
   if (!check_alignment(pointer, access)) return false;
   if (access.is_write && access.value >= 0 && pointer.kind != RegKind::kStack &&
       is_leak(reg(static_cast<std::uint8_t>(access.value)))) {

@@ -242,7 +242,11 @@ PrecisionWalk::Step PrecisionWalk::back_over_call(std::uint32_t at, std::int64_t
   }
   if (explorer_.is_point(at, Explorer::kCallsBack) && !is_straight) return leave_callee(false);
   drop(0);
-  return (registers_[frame_] & kArguments) != 0 ? Step::kLost : Step::kGoOn;
+  if ((registers_[frame_] & kArguments) != 0) return Step::kLost;
+  // A tail call that did not come back here: its program returned to the function's caller.
+  const bool is_tail_call = is_helper_call(insn) && insn.imm == BPF_FUNC_tail_call;
+  if (is_tail_call && !is_straight && ++frame_ >= registers_.size()) return Step::kLost;
+  return Step::kGoOn;
 }
 
 // Backwards into a callee at its exit.

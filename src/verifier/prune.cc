@@ -85,7 +85,9 @@ Explorer::Visit Explorer::visit_known_states() {
         is_included = is_in_loop = true;
       } else if (is_point(at_, kCallsBack) || is_point(at_, kIterates)) {
         // A drained iterator gives null for ever: a loop that goes on nevertheless does not end.
-        const bool ends = is_point(at_, kCallsBack) || next_may_give_more();
+        const bool ends = is_point(at_, kCallsBack)
+                              ? known.state.callback_unroll_depth != state_->callback_unroll_depth
+                              : next_may_give_more();
         if (ends && includes(known, *state_, Inclusion::kWithin)) is_included = is_in_loop = true;
       } else if (!is_other_timer && may_be_looping(known.state, *state_) &&
                  includes(known, *state_, Inclusion::kExact) &&

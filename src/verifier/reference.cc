@@ -63,10 +63,7 @@ bool Explorer::check_nothing_held(std::string_view where, bool ignore_locks) {
 
 bool Explorer::check_in_section(const HelperProto& proto) {
   if (state_->active_locks == 0) return true;
-  if (proto.id == BPF_FUNC_spin_unlock || proto.id == BPF_FUNC_spin_lock ||
-      proto.id == BPF_FUNC_kptr_xchg) {
-    return true;
-  }
+  if (proto.id == BPF_FUNC_spin_unlock || proto.id == BPF_FUNC_kptr_xchg) return true;
   return reject(Rule::kLock, "function calls are not allowed while holding a lock");
 }
 

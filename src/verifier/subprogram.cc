@@ -13,6 +13,17 @@
 
 namespace lmn {
 
+namespace {
+
+std::string range_words(const Scalar& value) {
+  std::string out;
+  if (value.whole.smin > Width<64>::kSignedMin) out += fmt::format(" smin={}", value.whole.smin);
+  if (value.whole.smax < Width<64>::kSignedMax) out += fmt::format(" smax={}", value.whole.smax);
+  return out.empty() ? "has unknown scalar value" : "has" + out;
+}
+
+}  // namespace
+
 bool Explorer::is_global(std::uint32_t subprogram) const {
   if (subprogram == 0) return false;
   const InsnIndex start = program_.subprograms()[subprogram].start;
@@ -88,6 +99,7 @@ PathState Explorer::entry_state(std::uint32_t subprogram) {
           break;
         case FunctionArg::Kind::kDynptr:
           reg = RegState::pointer(RegKind::kDynptr);
+          reg.target = static_cast<std::uint32_t>(DynptrType::kLocal);
           reg.id = new_id();
           break;
       }
@@ -188,7 +200,8 @@ bool Explorer::check_global_argument(std::uint32_t, const FunctionArg& argument,
       }
       return check_memory_argument(index, argument.size);
     case FunctionArg::Kind::kDynptr:
-      return reject(Rule::kNotSupported, "dynptr arguments of global functions are not supported");
+      if (given.kind == RegKind::kDynptr && !check_fixed_offset(index)) return false;
+      return dynptr_at(index) != nullptr;
   }
   return false;
 }
@@ -284,6 +297,7 @@ void Explorer::set_callback_arguments(const HelperProto& proto, const CallFacts&
       return;
     case BPF_FUNC_user_ringbuf_drain:
       callee.regs[1] = RegState::pointer(RegKind::kDynptr);
+      callee.regs[1].target = static_cast<std::uint32_t>(DynptrType::kLocal);
       callee.regs[1].id = new_id();
       callee.regs[2] = caller.regs[3];
       return;
@@ -320,7 +334,7 @@ Flow Explorer::check_exit() {
     reject(Rule::kPointerLeak, "R0 leaks addr as return value");
     return Flow::kRefused;
   }
-  if (root_ != 0 && !signature_of(root_).is_void && !result.is_number()) {
+  if (root_ != 0 && !result.is_number()) {
     reject(Rule::kReturnValue, fmt::format("At subprogram exit the register R0 is not a scalar "
                                            "value ({})",
                                            kind_words(result)));
@@ -346,9 +360,8 @@ Flow Explorer::leave_frame() {
     if (!mark_precise(0)) return Flow::kRefused;
     if (result.var.whole.smin < 0 || result.var.whole.umax > callee.callback_result_max) {
       reject(Rule::kReturnValue,
-             fmt::format("At callback return the register R0 has smin={} smax={} should have been "
-                         "in [0, {}]",
-                         result.var.whole.smin, result.var.whole.smax, callee.callback_result_max));
+             fmt::format("At callback return the register R0 {} should have been in [0, {}]",
+                         range_words(result.var), callee.callback_result_max));
       return Flow::kRefused;
     }
   }
@@ -363,6 +376,21 @@ Flow Explorer::leave_frame() {
   at_ = callsite;
   if (const KnownState* before = find_earlier_entry(*state_, callsite)) widen(*before, *state_);
   return Flow::kJumped;
+}
+
+// A tail call out of a function that succeeds: the other program returns to the function's caller,
+// with any number. Packet pointers are gone already.
+bool Explorer::return_from_tail_call() {
+  if (state_->frames.size() == 1) return true;
+  if (state_->frame().is_callback) {
+    return reject(Rule::kCallback, "tail_call is not allowed in callbacks");
+  }
+  const std::uint32_t callsite = state_->frame().callsite;
+  PathState* other = push_branch(callsite + 1);
+  if (other == nullptr) return false;
+  other->frames.pop_back();
+  other->regs()[0] = RegState::unknown();
+  return true;
 }
 
 // The state kept at `at` through which this path came, in the same frames.

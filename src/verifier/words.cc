@@ -75,6 +75,7 @@ std::string kind_words(RegKind kind, std::uint16_t flags) {
 std::string kind_words(const RegState& reg) { return kind_words(reg.kind, reg.flags); }
 
 std::string bits_words(const Tnum<64>& bits) {
+  if (bits.is_constant()) return fmt::format("{}", static_cast<std::int64_t>(bits.value));
   return fmt::format("({:#x}; {:#x})", bits.value, bits.mask);
 }
 
