@@ -9,6 +9,7 @@
 
 #include "exec/interp/helper_call.h"
 #include "exec/interp/memory_access.h"
+#include "exec/interp/stack_object.h"
 #include "maps/map.h"
 
 namespace lmn::interp {
@@ -160,7 +161,10 @@ std::uint64_t call_back(void* engine_state, std::uint64_t function,
     return kStop;
   }
   set_callback_arguments(machine, *pending, args);
+  if (machine.is_trapped) return kStop;
   execute(machine, callee);
+  if (pending->lent != kNoReference) release(machine, pending->lent);
+  pending->lent = kNoReference;
   machine.call_site = call_site;
   machine.pending = pending;
   return machine.is_trapped ? kStop : machine.value[0];

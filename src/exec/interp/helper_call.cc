@@ -169,7 +169,8 @@ bool check_dynptr(Call& call, std::uint8_t reg, const HelperArg& arg) {
     return fail(call, TrapReason::kArgument, reg);
   }
   const bool is_release = (arg.flags & kArgRelease) != 0;
-  if (is_release && dynptr->reference == kNoReference) {
+  const bool is_lent = shadow_of(call, reg).kind != ValueKind::kStack;
+  if (is_release && (is_lent || dynptr->reference == kNoReference)) {
     return fail(call, TrapReason::kArgument, reg);
   }
   call.dynptr = *dynptr;
@@ -322,7 +323,15 @@ bool set_result(Call& call, std::uint64_t result) {
 }
 
 // What a helper hands to its callback, argument by argument.
-enum class CallbackArg : std::uint8_t { kNone, kNumber, kMap, kMapKey, kMapValue, kUserContext };
+enum class CallbackArg : std::uint8_t {
+  kNone,
+  kNumber,
+  kMap,
+  kMapKey,
+  kMapValue,
+  kDynptr,  // lent: gone when the callback returns
+  kUserContext,
+};
 
 struct CallbackShape {
   std::uint32_t helper_id;
@@ -340,6 +349,10 @@ constexpr CallbackShape kCallbackShapes[] = {
      2,
      {CallbackArg::kNumber, CallbackArg::kUserContext, CallbackArg::kNone, CallbackArg::kNone,
       CallbackArg::kNone}},
+    {BPF_FUNC_user_ringbuf_drain,
+     2,
+     {CallbackArg::kDynptr, CallbackArg::kUserContext, CallbackArg::kNone, CallbackArg::kNone,
+      CallbackArg::kNone}},
 };
 
 Shadow callback_shadow(const Machine& machine, const PendingHelper& helper,
@@ -356,6 +369,9 @@ Shadow callback_shadow(const Machine& machine, const PendingHelper& helper,
     case CallbackArg::kMapValue:
       return Shadow::map_value(value, helper.map->spec().value_size,
                                program_rights(*helper.map, machine.image->environment()));
+    case CallbackArg::kDynptr:
+      return Shadow::stack_object(value, stack_object_detail(StackObjectKind::kDynptr),
+                                  kMayRead | kMayWrite, helper.lent);
     case CallbackArg::kUserContext:
       return helper.shadows[shape.context_arg];
   }
@@ -364,13 +380,20 @@ Shadow callback_shadow(const Machine& machine, const PendingHelper& helper,
 
 }  // namespace
 
-void set_callback_arguments(Machine& machine, const PendingHelper& helper,
+void set_callback_arguments(Machine& machine, PendingHelper& helper,
                             std::span<const std::uint64_t> args) {
   machine.set_uninit(1, 5);
   if (helper.kfunc != nullptr) return set_kfunc_callback_arguments(machine, args);
   const auto* shape =
       std::ranges::find(kCallbackShapes, helper.proto->id, &CallbackShape::helper_id);
   if (shape == std::end(kCallbackShapes)) return;
+  if (std::ranges::find(shape->args, CallbackArg::kDynptr) != shape->args.end()) {
+    helper.lent = acquire(machine, helper.proto->id);
+    if (helper.lent == kNoReference) {
+      machine.fail_at_limit(machine.call_site, TrapReason::kTooManyReferences, kReferencesMax);
+      return;
+    }
+  }
   const std::size_t count = std::min(args.size(), shape->args.size());
   for (std::size_t i = 0; i < count; ++i) {
     machine.value[i + 1] = args[i];

@@ -20,7 +20,7 @@ const Step* call_helper(Machine& machine, const Step* step);
 
 // r1 to r5 of a callback: the numbers the helper passes, with the shadows that the helper's
 // callback is known to get.
-void set_callback_arguments(Machine& machine, const PendingHelper& helper,
+void set_callback_arguments(Machine& machine, PendingHelper& helper,
                             std::span<const std::uint64_t> args);
 
 }  // namespace lmn::interp

@@ -83,6 +83,7 @@ struct PendingHelper {
   std::array<std::uint64_t, 5> values;
   std::array<Shadow, 5> shadows;
   Map* map;
+  std::uint16_t lent = kNoReference;  // keeps what the callback was lent, while it runs
 };
 
 struct Machine {

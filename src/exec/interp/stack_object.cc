@@ -18,6 +18,12 @@ StackPlace stack_place(const Machine& machine, std::uint8_t reg, std::size_t slo
 }
 
 const Shadow* find_stack_object(const Machine& machine, std::uint8_t reg, std::size_t slot_count) {
+  const Shadow& pointer = machine.shadow[reg];
+  if (pointer.kind == ValueKind::kStackObject) {
+    const bool is_lent = pointer.object == machine.value[reg] && slot_count == kDynptrSlots &&
+                         is_held(machine, pointer.reference);
+    return is_lent ? &pointer : nullptr;
+  }
   const StackPlace place = stack_place(machine, reg, slot_count);
   if (place.frame == nullptr) return nullptr;
   const std::uint32_t first = place.offset / 8;

@@ -39,7 +39,8 @@ struct StackPlace {
 };
 StackPlace stack_place(const Machine& machine, std::uint8_t reg, std::size_t slot_count);
 
-// The shadow of the whole object that starts where `reg` points, or null when there is none that
+// The shadow of the whole object that starts where `reg` points (also one that a helper lent to its
+// callback, whose shadow is the register's), or null when there is none that
 // takes `slot_count` slots, or its reference is gone.
 const Shadow* find_stack_object(const Machine& machine, std::uint8_t reg, std::size_t slot_count);
 
