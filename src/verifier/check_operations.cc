@@ -102,7 +102,10 @@ Result<void> check_operations(StructureDraft& draft) {
     auto checked = check_operation(draft, InsnIndex{at});
     if (checked) continue;
     if (is_reached.empty()) is_reached = constant_reach(draft);
-    if (is_reached[at]) return checked;
+    if (is_reached[at]) {
+      if (!draft.options.defers_operations) return checked;
+      draft.facts.deferred.push_back({InsnIndex{at}, checked.error()});
+    }
     draft.facts.dead_operations.push_back(InsnIndex{at});
     draft.facts.has_backward_jumps = true;  // of what takes its place
   }

@@ -83,6 +83,7 @@ bool Explorer::find_points() {
       }
     }
   }
+  for (const DeferredOperation& operation : program_.deferred()) mark(operation.insn, kDeferred);
   return true;
 }
 
@@ -136,9 +137,26 @@ Flow Explorer::step() {
     }
   }
   if (is_point(at_, kJumpPoint)) push_history({});
+  if (is_point(at_, kDeferred)) {
+    refuse_deferred();
+    return Flow::kRefused;
+  }
   facts_.insns[at_].is_seen = true;
   previous_ = at_;
   return execute(insn_at(at_));
+}
+
+// What the structural pass refuses if a run gets here: one does.
+void Explorer::refuse_deferred() {
+  for (const DeferredOperation& operation : program_.deferred()) {
+    if (operation.insn.value != at_) continue;
+    report_.is_refused = true;
+    report_.rule = rule_of(operation.refusal);
+    report_.insn = operation.insn;
+    report_.errno_value = operation.refusal.errno_value;
+    report_.kernel_message = report_.words = operation.refusal.message;
+    report_.refusal = operation.refusal;
+  }
 }
 
 Flow Explorer::execute(const Insn& insn) {

@@ -128,6 +128,7 @@ class Explorer {
   // --- explorer.cc
   bool explore(PathState initial);
   Flow step();
+  void refuse_deferred();
   Flow execute(const Insn& insn);
   Flow execute_lddw(const Insn& insn);
   Flow execute_memory(const Insn& insn);
@@ -350,7 +351,8 @@ class Explorer {
     kPrunePoint = 2,
     kForced = 4,
     kCallsBack = 8,
-    kIterates = 16
+    kIterates = 16,
+    kDeferred = 32
   };
   bool is_point(std::uint32_t at, Point what) const { return (points_[at] & what) != 0; }
 

@@ -96,7 +96,8 @@ Verdict judge(std::string_view text, Strictness strictness = Strictness::kTruste
                                 .strictness = strictness};
   const std::vector<MapSpec> maps = test_maps();
   Verdict out;
-  auto structure = check_structure(environment, program_of(text, maps.size()), maps);
+  auto structure = check_structure(environment, program_of(text, maps.size()), maps,
+                                   {.defers_operations = true});
   if (!structure) {
     out.structure_error = structure.error().to_string();
     return out;
@@ -219,6 +220,14 @@ std::vector<Case> memory_cases() {
        "r1 = map[idx:2]+0\nr1 = *(u32 *)(r1 +0)\nif r1 == 1 goto good\nr0 = r9\nexit\ngood:\n"
        "r0 = 2\nexit",
        "", ""},
+      {"FrozenMapKeepsAway",
+       "r1 = map[idx:2]+0\nr1 = *(u32 *)(r1 +0)\nif r1 == 1 goto good\ncall 999\ngood:\nr0 = 2\n"
+       "exit",
+       "", ""},
+      {"FrozenMapLeadsTo",
+       "r1 = map[idx:2]+0\nr1 = *(u32 *)(r1 +0)\nif r1 != 1 goto good\ncall 999\ngood:\nr0 = 2\n"
+       "exit",
+       "helper-unknown", "unknown func"},
       {"StackBelow", join({"*(u64 *)(r10 -520) = 1\n", kReturn}), "stack-access",
        "invalid write to stack R10 off=-520 size=8"},
       {"StackAtTheEnd", join({"*(u64 *)(r10 -512) = 1\n", kReturn}), "", ""},

@@ -7,6 +7,8 @@
 
 #include <iterator>
 
+#include "base/assert.h"
+
 namespace lmn {
 namespace {
 
@@ -41,6 +43,14 @@ std::unexpected<Error> refusal(Rule rule, std::string message) {
 }  // namespace
 
 const RuleInfo& rule_info(Rule rule) { return kRules[static_cast<std::size_t>(rule)]; }
+
+Rule rule_of(const Error& error) {
+  for (std::size_t i = 0; i < std::size(kRules); ++i) {
+    if (error.message.ends_with(fmt::format("[{}]", kRules[i].id))) return static_cast<Rule>(i);
+  }
+  LMN_ASSERT(false);
+  return Rule{};
+}
 
 std::unexpected<Error> refuse(const ProgramSpec& program, Rule rule, InsnIndex at,
                               const std::string& what) {

@@ -36,6 +36,8 @@ struct RuleInfo {
 };
 
 const RuleInfo& rule_info(Rule rule);
+// The rule that refuse() made `error` for. REQUIRES: it did.
+Rule rule_of(const Error& error);
 
 // `prog "xdp_fw": insn 14: WHAT [rule-id]`, located at the source line of the instruction if the
 // program carries line records ("fw.c:33").

@@ -45,10 +45,12 @@ void replace_operations(const Environment& env, ProgramSpec& program, const Stru
 }  // namespace
 
 Result<StructuredProgram> check_structure(const Environment& env, const ProgramSpec& program,
-                                          std::span<const MapSpec> maps) {
+                                          std::span<const MapSpec> maps,
+                                          const StructureOptions& options) {
   LMN_ASSERT(maps.size() == program.maps.size());
   if (program.defect) return make_error(*program.defect);
-  StructureDraft draft{.env = env, .program = program, .maps = maps, .facts = {}};
+  StructureDraft draft{
+      .env = env, .program = program, .maps = maps, .facts = {}, .options = options};
   LMN_CHECK_OK(check_parts(draft));
   ProgramSpec runnable = program;
   replace_operations(env, runnable, draft.facts);

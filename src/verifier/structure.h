@@ -70,14 +70,27 @@ struct CallSite {
   bool operator==(const CallSite&) const = default;
 };
 
+// An operation that is refused if some run gets there, which the paths will tell.
+struct DeferredOperation {
+  InsnIndex insn;
+  Error refusal;
+};
+
+struct StructureOptions {
+  // For programs whose paths are walked next (verifier.h): what constants in the code do not decide
+  // may be decided by frozen maps or by values on the stack, so refusals of "operations" wait.
+  bool defers_operations = false;
+};
+
 // What the pass learns on the way.
 struct StructureFacts {
   std::vector<Subprogram> subprograms;  // sorted by start; the first is the entry
   std::vector<CallSite> calls;          // sorted by insn
   std::uint32_t max_call_depth = 1;     // frames, the entry's included; callbacks not counted
   bool has_tail_calls = false;
-  bool has_backward_jumps = false;         // without one there is no loop
-  std::vector<InsnIndex> dead_operations;  // refused, but no run gets there
+  bool has_backward_jumps = false;          // without one there is no loop
+  std::vector<InsnIndex> dead_operations;   // refused, but no run gets there
+  std::vector<DeferredOperation> deferred;  // sorted by insn; also among dead_operations
 };
 
 class StructuredProgram;
@@ -87,7 +100,8 @@ class StructuredProgram;
 // one.
 // `maps` are the blueprints of program.maps, in that order. REQUIRES: as many of them.
 Result<StructuredProgram> check_structure(const Environment& env, const ProgramSpec& program,
-                                          std::span<const MapSpec> maps);
+                                          std::span<const MapSpec> maps,
+                                          const StructureOptions& options = {});
 
 // A program that passed. Made by check_structure and copied, never forged.
 class StructuredProgram {
@@ -97,7 +111,8 @@ class StructuredProgram {
     Key() {}            // not defaulted: {} must not make one either
     Key(const Key&) {}  // not trivial: std::bit_cast must not make one either
     friend Result<StructuredProgram> check_structure(const Environment&, const ProgramSpec&,
-                                                     std::span<const MapSpec>);
+                                                     std::span<const MapSpec>,
+                                                     const StructureOptions&);
   };
 
   StructuredProgram(Key, ProgramSpec spec, std::vector<MapSpec> maps, StructureFacts facts);
@@ -107,6 +122,8 @@ class StructuredProgram {
   std::span<const MapSpec> maps() const { return maps_; }
   std::span<const Subprogram> subprograms() const { return facts_.subprograms; }
   std::span<const CallSite> calls() const { return facts_.calls; }
+  // What StructureOptions::defers_operations left to whoever walks the paths.
+  std::span<const DeferredOperation> deferred() const { return facts_.deferred; }
   std::uint32_t max_call_depth() const { return facts_.max_call_depth; }
   bool has_tail_calls() const { return facts_.has_tail_calls; }
   bool has_backward_jumps() const { return facts_.has_backward_jumps; }

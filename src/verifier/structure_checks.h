@@ -16,6 +16,7 @@ struct StructureDraft {
   const ProgramSpec& program;
   std::span<const MapSpec> maps;
   StructureFacts facts;
+  StructureOptions options = {};
 
   std::span<const Insn> insns() const { return program.insns; }
   std::uint32_t slot_count() const { return static_cast<std::uint32_t>(program.insns.size()); }

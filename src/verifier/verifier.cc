@@ -15,6 +15,7 @@ Result<VerifiedProgram> verify(const Environment& env, StructuredProgram program
   if (!explorer.run()) {
     const VerifierReport& report = explorer.report();
     if (options.report != nullptr) *options.report = report;
+    if (report.refusal) return make_error(*report.refusal);
     auto error = refuse(program.spec(), report.rule, report.insn, report.words);
     error.error().errno_value = report.errno_value;
     return error;

@@ -35,6 +35,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -56,6 +57,7 @@ struct VerifierReport {
   int errno_value = 0;
   std::string kernel_message;  // the line that Linux's log would end with
   std::string words;           // the same for a person
+  std::optional<Error> refusal;  // the structural pass's own, if it was its rule
 };
 
 class VerifierListener;

@@ -211,7 +211,7 @@ class Mutations {
   void judge(const Seed& seed, const ProgramSpec& program) {
     std::string ours;
     bool we_accept = false;
-    auto structure = check_structure(environment_, program, seed.maps);
+    auto structure = check_structure(environment_, program, seed.maps, {.defers_operations = true});
     std::vector<std::uint32_t> starts;
     if (!structure) {
       ours = structure.error().to_string();

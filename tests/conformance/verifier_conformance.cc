@@ -167,7 +167,7 @@ class Conformance {
     }
     std::vector<MapSpec> maps;
     for (const std::uint32_t position : program.maps) maps.push_back(object.maps[position]);
-    auto structure = check_structure(environment_, program, maps);
+    auto structure = check_structure(environment_, program, maps, {.defers_operations = true});
     if (!structure) return note(file, row, false, structure.error().to_string(), tally);
     VerifierReport report;
     VerifyOptions options;
