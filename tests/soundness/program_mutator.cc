@@ -3,12 +3,14 @@
 // One change per edge program, so that a difference of verdicts points at its cause.
 #include "soundness/program_mutator.h"
 
+#include <fmt/format.h>
 #include <linux/bpf.h>
 
+#include <algorithm>
 #include <iterator>
 #include <vector>
 
-#include "insn/codec.h"
+#include "insn/disasm.h"
 
 namespace lmn {
 namespace {
@@ -179,6 +181,41 @@ GeneratedProgram ProgramSource::wild() {
   for (int i = 0; i < 5; ++i) program.insns.push_back({Op::kMov64Imm, 0, 0, 0, 1});
   program.insns.push_back({Op::kExit});
   return program;
+}
+
+GeneratedProgram reduce(GeneratedProgram program,
+                        const std::function<bool(const GeneratedProgram&)>& is_still_so) {
+  constexpr Insn kNothing{.op = Op::kJa};
+  int attempts_left = 400;
+  for (bool is_smaller = true; is_smaller;) {
+    is_smaller = false;
+    for (std::size_t at = program.insns.size(); at-- > 0 && attempts_left > 0;) {
+      const Insn before = program.insns[at];
+      if (before == kNothing || before.op == Op::kLddwHigh) continue;
+      Insn& next = program.insns[std::min(at + 1, program.insns.size() - 1)];
+      const Insn high = next;
+      program.insns[at] = kNothing;
+      if (before.op == Op::kLddw) next = kNothing;
+      --attempts_left;
+      if (is_still_so(program)) {
+        is_smaller = true;
+        continue;
+      }
+      program.insns[at] = before;
+      if (before.op == Op::kLddw) next = high;
+    }
+  }
+  return program;
+}
+
+std::string reduced_text(const GeneratedProgram& program) {
+  std::string text;
+  for (std::size_t at = 0; at < program.insns.size(); ++at) {
+    const Insn& insn = program.insns[at];
+    if (insn == Insn{.op = Op::kJa} || insn.op == Op::kLddwHigh) continue;
+    text += fmt::format("{:4}: {}\n", at, disassemble(insn));
+  }
+  return text;
 }
 
 }  // namespace lmn

@@ -11,7 +11,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <random>
+#include <string>
 #include <string_view>
 
 #include "differential/program_generator.h"
@@ -45,5 +47,12 @@ class ProgramSource {
   ProgramGenerator plain_;
   ProbeGenerator probes_;
 };
+
+// The program with as many instructions as possible replaced by `goto +0`, such that `is_still_so`.
+GeneratedProgram reduce(GeneratedProgram program,
+                        const std::function<bool(const GeneratedProgram&)>& is_still_so);
+
+// Its instructions but for `goto +0`, with their positions.
+std::string reduced_text(const GeneratedProgram& program);
 
 }  // namespace lmn
