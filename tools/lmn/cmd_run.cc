@@ -89,6 +89,8 @@ void add_options(CLI::App& app, RunWords& words, RunLimits& limits, double& dura
   app.add_option("--set-map", words.set_maps,
                  "MAP:KEYHEX=VALUEHEX: sets a map element before the run")
       ->allow_extra_args(false);
+  app.add_option("--routes", words.routes,
+                 "file of devices, routes, rules and neighbours that bpf_fib_lookup answers from");
   app.add_option("--mode", words.mode, "attach mode; only native is there yet");
   app.add_option("--count", limits.packet_count_max, "stop after N packets");
   app.add_option("--duration", duration_s, "stop after S seconds")->check(CLI::NonNegativeNumber);

@@ -130,6 +130,8 @@ void add_options(CLI::App& app, TestWords& words) {
   app.add_option("--tail-call", words.setup.tail_calls,
                  "MAP:INDEX=PROGRAM: puts a program into a program array")
       ->allow_extra_args(false);
+  app.add_option("--routes", words.setup.routes,
+                 "file of devices, routes, rules and neighbours that bpf_fib_lookup answers from");
   app.add_flag("--untrusted", words.setup.untrusted,
                "refuse what Linux refuses to loaders without CAP_PERFMON");
   app.add_flag("--dump-maps", words.dump_maps, "print every map at the end in bpftool's JSON form");

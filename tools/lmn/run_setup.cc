@@ -13,6 +13,7 @@
 #include <map>
 
 #include "base/assert.h"
+#include "base/file.h"
 #include "object/object_reader.h"
 #include "object_input.h"
 #include "packet_input.h"
@@ -63,6 +64,7 @@ class RunBuilder {
 
   Result<RunSetup> build() {
     LMN_CHECK_OK(load_object());
+    LMN_CHECK_OK(read_routes());
     for (const std::string& text : words_.ports) LMN_CHECK_OK(open(text, true));
     for (const std::string& text : words_.plain_ports) LMN_CHECK_OK(open(text, false));
     LMN_CHECK_OK(set_pass_sinks());
@@ -74,6 +76,7 @@ class RunBuilder {
 
  private:
   Result<void> load_object();
+  Result<void> read_routes();
   Result<void> open(std::string text, bool with_program);
   Result<void> set_pass_sinks();
   Result<FrameSink*> find_pass_target(const std::string& name);
@@ -111,6 +114,16 @@ Result<void> RunBuilder::load_object() {
   if (!object) return make_error(std::move(object).error().with_context(words_.object));
   setup_.object = *object;
   setup_.program = setup_.object->find_program(chosen->name);
+  return {};
+}
+
+Result<void> RunBuilder::read_routes() {
+  constexpr std::size_t kRoutesBytesMax = std::size_t{64} << 20;
+  if (words_.routes.empty()) return {};
+  LMN_TRY(const std::vector<std::uint8_t> bytes, read_file(words_.routes, kRoutesBytesMax));
+  auto routes = RouteTable::parse({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  if (!routes) return make_error(std::move(routes).error().with_context(words_.routes));
+  setup_.engine->set_routes(std::move(*routes));
   return {};
 }
 

@@ -24,6 +24,7 @@ struct RunWords {
   std::vector<std::string> redirect_maps;  // --redirect-map MAP:KEY=PORT
   std::vector<std::string> tail_calls;     // --tail-call MAP:INDEX=PROG
   std::vector<std::string> set_maps;       // --set-map MAP:KEYHEX=VALUEHEX
+  std::string routes;                      // --routes FILE
   std::string mode = "native";
   bool untrusted = false;
 };
