@@ -12,6 +12,7 @@
 #include "engine/engine.h"
 #include "exec/interp/interpreter.h"
 #include "helpers/helpers.h"
+#include "kfuncs/kfuncs.h"
 #include "object/object_reader.h"
 #include "runners/object_runner.h"
 #include "verifier/structure.h"
@@ -108,8 +109,9 @@ class EngineRunner final : public ObjectRunner {
     LMN_TRY(StructuredProgram structured, check_structure(environment, program_->spec, map_specs));
     InterpreterOptions options;
     options.trace = trace;
+    options.btf = object_->btf.get();
     LMN_TRY(program_->compiled, make_interpreted(std::move(structured), environment, program_->maps,
-                                                 HelperTable{helper_function}, options));
+                                                 HelperTable{helper_function, kfunc_function}, options));
     return {};
   }
 
