@@ -163,9 +163,10 @@ class Agreement : public ::testing::Test {
     }
   }
 
-  // The row of docs/kernel-differences.md that says why the kernel may refuse what we accept; empty:
-  // there is none.
-  std::string_view explanation(const GeneratedProgram& program, std::string_view kernel_says) const {
+  // The row of docs/kernel-differences.md that says why the kernel may refuse what we accept;
+  // empty: there is none.
+  std::string_view explanation(const GeneratedProgram& program,
+                               std::string_view kernel_says) const {
     if (kernel_says.find("verifier bug: No program to jit") != std::string_view::npos) {
       return "verifier-5";
     }
@@ -199,9 +200,11 @@ class Agreement : public ::testing::Test {
                  kernel_accepted_[knob], programs_[knob]);
     }
     for (const auto& [name, count] : explained_) fmt::print("  explained by {}: {}\n", name, count);
-    for (const auto& [why, count] : kernel_reasons_) fmt::print("  only we accept {}: {}\n", count, why);
+    for (const auto& [why, count] : kernel_reasons_)
+      fmt::print("  only we accept {}: {}\n", count, why);
     for (const auto& [rule, one] : only_kernel_) {
-      fmt::print("  only the kernel accepts, {}: {}, for example {}\n", rule, one.count, one.example);
+      fmt::print("  only the kernel accepts, {}: {}, for example {}\n", rule, one.count,
+                 one.example);
     }
     print_coverage();
   }

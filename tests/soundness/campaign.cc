@@ -18,7 +18,7 @@
 namespace lmn {
 namespace {
 
-constexpr std::array<std::size_t, 16> kLengths = {14, 15, 20, 33, 34, 40,  41,  42,
+constexpr std::array<std::size_t, 16> kLengths = {14, 15, 20, 33, 34, 40,  41,   42,
                                                   47, 48, 60, 64, 97, 128, 1514, 3000};
 
 // Remembers the first trap.

@@ -3,9 +3,9 @@
 // Exploration: the tree of paths that the verifier walked, with the state at every instruction.
 //
 // A node is one visit of one instruction; its children are the visits that follow it. A node whose
-// state lay within a kept one has no children but an inclusion: the kept state as it was known then,
-// and the node it was kept at, where a run that comes this way goes on.
-// Threads: one. Tested by soundness_test.cc.
+// state lay within a kept one has no children but an inclusion: the kept state as it was known
+// then, and the node it was kept at, where a run that comes this way goes on. Threads: one. Tested
+// by soundness_test.cc.
 #pragma once
 
 #include <cstdint>

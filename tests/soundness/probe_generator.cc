@@ -22,8 +22,8 @@ constexpr std::int64_t kPacketBytes = 40;
 constexpr auto kValueBytes = static_cast<std::int64_t>(kGeneratedValueBytes);
 
 constexpr std::int64_t kInteresting[] = {
-    0,  1,  2,   3,   4,   7,   8,    15,     16,    31,    32,         33,        63,
-    64, 65, 127, 128, 200, 255, 256,  0x7fff, 65535, 65536, 0x7fffffff, INT32_MIN, INT32_MIN + 1,
+    0,  1,  2,   3,   4,   7,    8,    15,     16,    31,    32,         33,        63,
+    64, 65, 127, 128, 200, 255,  256,  0x7fff, 65535, 65536, 0x7fffffff, INT32_MIN, INT32_MIN + 1,
     -1, -2, -3,  -8,  -64, -255, -256, -128};
 
 template <typename Pick>
@@ -43,8 +43,9 @@ const std::vector<Op>& alu_ops() {
 }
 
 const std::vector<Op>& branch_ops() {
-  static const std::vector<Op> kOps = rows(
-      [](const OpInfo& info) { return info.op_class == OpClass::kBranch && info.op != Op::kMayGoto; });
+  static const std::vector<Op> kOps = rows([](const OpInfo& info) {
+    return info.op_class == OpClass::kBranch && info.op != Op::kMayGoto;
+  });
   return kOps;
 }
 
@@ -110,7 +111,8 @@ void ProbeGenerator::land(std::size_t from) {
 
 void ProbeGenerator::jump_back(Op op, std::size_t to, std::uint8_t dst, std::uint8_t src,
                                std::int64_t imm) {
-  const auto distance = static_cast<std::int64_t>(to) - static_cast<std::int64_t>(insns_.size()) - 1;
+  const auto distance =
+      static_cast<std::int64_t>(to) - static_cast<std::int64_t>(insns_.size()) - 1;
   emit(op, dst, src, static_cast<int>(distance), imm);
 }
 
@@ -279,8 +281,8 @@ void ProbeGenerator::arithmetic() {
 
 // Two registers that hold the same, or the same plus a constant, one of them perhaps changed.
 void ProbeGenerator::copy() {
-  static constexpr Op kMoves[] = {Op::kMov64Reg, Op::kMov64Reg,    Op::kMov64Reg,
-                                  Op::kMov32Reg, Op::kMovSx8To64,  Op::kMovSx16To32,
+  static constexpr Op kMoves[] = {Op::kMov64Reg,    Op::kMov64Reg,   Op::kMov64Reg,
+                                  Op::kMov32Reg,    Op::kMovSx8To64, Op::kMovSx16To32,
                                   Op::kMovSx32To64, Op::kMovSx16To64};
   const std::uint8_t from = any_number();
   const std::uint8_t to = other_number(from);
@@ -365,8 +367,10 @@ void ProbeGenerator::use_bounded() {
 
 // An access at the map value (or the stack) plus `reg`, at most `max`.
 void ProbeGenerator::use_as_offset(std::uint8_t reg, std::int64_t max) {
-  static constexpr Op kStores[] = {Op::kStMemReg8, Op::kStMemReg16, Op::kStMemReg32, Op::kStMemReg64};
-  static constexpr Op kLoads[] = {Op::kLdxMem8, Op::kLdxMem16, Op::kLdxMem32, Op::kLdxMem64, Op::kLdxMemSx8};
+  static constexpr Op kStores[] = {Op::kStMemReg8, Op::kStMemReg16, Op::kStMemReg32,
+                                   Op::kStMemReg64};
+  static constexpr Op kLoads[] = {Op::kLdxMem8, Op::kLdxMem16, Op::kLdxMem32, Op::kLdxMem64,
+                                  Op::kLdxMemSx8};
   const std::uint8_t pointer = other_number(reg);
   const std::uint8_t value = other_number(reg, pointer);
   if (one_in(6)) {
@@ -412,7 +416,8 @@ void ProbeGenerator::diamond() {
   const std::uint8_t by = other_number(reg);
   emit(Op::kLdxMem64, by, kValue, 8 * static_cast<int>(below(32)));
   emit(Op::kMov64Imm, reg, 0, 0, first);
-  const std::size_t over = jump(op, by, has_source(op) ? other_number(by) : 0, has_source(op) ? 0 : any_immediate());
+  const std::size_t over =
+      jump(op, by, has_source(op) ? other_number(by) : 0, has_source(op) ? 0 : any_immediate());
   emit(Op::kMov64Imm, reg, 0, 0, second);
   land(over);
   const std::uint32_t reserved = reserved_;
@@ -436,8 +441,9 @@ void ProbeGenerator::diamond() {
 
 // Into the stack and out again, in sizes that may differ, directly or through a copy of r10.
 void ProbeGenerator::spill_number() {
-  static constexpr Op kStores[] = {Op::kStMemReg8, Op::kStMemReg16, Op::kStMemReg32, Op::kStMemReg64};
-  static constexpr Op kLoads[] = {Op::kLdxMem8,  Op::kLdxMem16,   Op::kLdxMem32,   Op::kLdxMem64,
+  static constexpr Op kStores[] = {Op::kStMemReg8, Op::kStMemReg16, Op::kStMemReg32,
+                                   Op::kStMemReg64};
+  static constexpr Op kLoads[] = {Op::kLdxMem8,   Op::kLdxMem16,   Op::kLdxMem32,  Op::kLdxMem64,
                                   Op::kLdxMemSx8, Op::kLdxMemSx16, Op::kLdxMemSx32};
   const std::uint8_t reg = any_number();
   const std::int16_t slot = number_slot();
@@ -466,7 +472,8 @@ void ProbeGenerator::spill_pointer() {
   if (is_risky()) {
     switch (below(4)) {
       case 0:
-        emit(Op::kStMemImm8, kFramePointer, 0, kSpill + static_cast<int>(below(8)), any_immediate());
+        emit(Op::kStMemImm8, kFramePointer, 0, kSpill + static_cast<int>(below(8)),
+             any_immediate());
         break;
       case 1:
         emit(Op::kStMemReg32, kFramePointer, value, kSpill + 4 * static_cast<int>(below(2)));
@@ -609,7 +616,8 @@ void ProbeGenerator::ring_record() {
   call(BPF_FUNC_ringbuf_reserve);
   for (std::uint8_t reg = 1; reg <= 5; ++reg) renew(reg);
   const std::size_t full = jump(Op::kJeq64Imm, 0);
-  emit(Op::kStMemReg64, 0, 2, is_risky() ? 17 + static_cast<int>(below(8)) : static_cast<int>(below(17)));
+  emit(Op::kStMemReg64, 0, 2,
+       is_risky() ? 17 + static_cast<int>(below(8)) : static_cast<int>(below(17)));
   emit(Op::kMov64Reg, 1, 0);
   if (is_risky()) emit(Op::kAdd64Imm, 1, 0, 0, 8);
   emit(Op::kMov64Imm, 2);
@@ -647,8 +655,10 @@ void ProbeGenerator::check_packet(std::uint8_t at, std::uint8_t end, std::int64_
       land(good);
     }
   }
-  if (!one_in(3)) renew(probe);
-  else emit(Op::kMov64Imm, probe);
+  if (!one_in(3))
+    renew(probe);
+  else
+    emit(Op::kMov64Imm, probe);
 }
 
 void ProbeGenerator::packet_access() {
@@ -666,11 +676,14 @@ void ProbeGenerator::packet_access() {
     renew_after_call();
   }
   const std::int64_t last = bytes - 8;
-  const auto offset = is_risky() ? last + static_cast<std::int64_t>(below(3)) : static_cast<std::int64_t>(below(static_cast<std::uint64_t>(last) + 1));
+  const auto offset = is_risky()
+                          ? last + static_cast<std::int64_t>(below(3))
+                          : static_cast<std::int64_t>(below(static_cast<std::uint64_t>(last) + 1));
   if (one_in(2)) {
     emit(Op::kLdxMem64, value, at, static_cast<int>(offset));
   } else {
-    emit(Op::kStMemReg64, at, value >= 8 || at < 8 ? value : std::uint8_t{9}, static_cast<int>(offset));
+    emit(Op::kStMemReg64, at, value >= 8 || at < 8 ? value : std::uint8_t{9},
+         static_cast<int>(offset));
   }
   renew(at);
   renew(end);

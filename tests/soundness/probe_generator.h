@@ -47,7 +47,9 @@ class ProbeGenerator {
   std::int64_t any_immediate();
   std::uint8_t any_number();
   std::uint8_t other_number(std::uint8_t a, std::uint8_t b = 255, std::uint8_t c = 255);
-  std::int16_t number_slot() { return static_cast<std::int16_t>(-64 + 8 * static_cast<int>(below(8))); }
+  std::int16_t number_slot() {
+    return static_cast<std::int16_t>(-64 + 8 * static_cast<int>(below(8)));
+  }
 
   void emit(Op op, std::uint8_t dst = 0, std::uint8_t src = 0, int off = 0, std::int64_t imm = 0);
   void emit_lddw(std::uint8_t dst, std::uint8_t kind, std::int64_t imm);

@@ -105,12 +105,38 @@ std::unique_ptr<CompiledProgram> ProbeWorld::prepare(const VerifiedProgram& prog
 }
 
 std::uint64_t interesting_number(std::mt19937_64& random) {
-  static constexpr std::uint64_t kCorners[] = {
-      0,          1,          2,           7,          8,           31,          32,
-      63,         64,         127,         128,        200,         247,         248,
-      255,        256,        0x7fff,      0x8000,     0xffff,      0x10000,     0x7fffffff,
-      0x80000000, 0xffffffff, 1ull << 32,  ~0ull,      1ull << 63,  ~0ull >> 1,  ~0ull - 1,
-      0xffffffff00000000,     0xffffffff80000000,      0x100000001, 0x80000001};
+  static constexpr std::uint64_t kCorners[] = {0,
+                                               1,
+                                               2,
+                                               7,
+                                               8,
+                                               31,
+                                               32,
+                                               63,
+                                               64,
+                                               127,
+                                               128,
+                                               200,
+                                               247,
+                                               248,
+                                               255,
+                                               256,
+                                               0x7fff,
+                                               0x8000,
+                                               0xffff,
+                                               0x10000,
+                                               0x7fffffff,
+                                               0x80000000,
+                                               0xffffffff,
+                                               1ull << 32,
+                                               ~0ull,
+                                               1ull << 63,
+                                               ~0ull >> 1,
+                                               ~0ull - 1,
+                                               0xffffffff00000000,
+                                               0xffffffff80000000,
+                                               0x100000001,
+                                               0x80000001};
   const std::uint64_t pick = random();
   switch (pick % 4) {
     case 0:

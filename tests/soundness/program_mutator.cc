@@ -15,7 +15,8 @@
 namespace lmn {
 namespace {
 
-constexpr std::int64_t kNearby[] = {1, -1, 2, -2, 4, -4, 8, -8, 16, 64, -64, 255, 256, 0x7fff, 1 << 29};
+constexpr std::int64_t kNearby[] = {1,  -1, 2,   -2,  4,   -4,     8,      -8,
+                                    16, 64, -64, 255, 256, 0x7fff, 1 << 29};
 constexpr std::uint32_t kStatementsMax = 14;
 
 bool is_lddw(const Insn& insn) { return insn.op == Op::kLddw || insn.op == Op::kLddwHigh; }
@@ -171,7 +172,8 @@ GeneratedProgram ProgramSource::wild() {
   GeneratedProgram program;
   program.function_starts.push_back(0);
   // r6 context, r7 a map value, the others numbers.
-  program.insns = {{Op::kMov64Reg, 6, 1}, {Op::kLddw, 7, BPF_PSEUDO_MAP_IDX_VALUE, 0, maps_.common.values},
+  program.insns = {{Op::kMov64Reg, 6, 1},
+                   {Op::kLddw, 7, BPF_PSEUDO_MAP_IDX_VALUE, 0, maps_.common.values},
                    {Op::kLddwHigh}};
   static constexpr std::uint8_t kNumbers[] = {0, 1, 2, 3, 4, 5, 8, 9};
   for (const std::uint8_t reg : kNumbers) {

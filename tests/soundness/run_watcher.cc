@@ -28,9 +28,10 @@ std::uint64_t address_of(const std::uint8_t* pointer) {
 }
 
 std::string number_text(const Scalar& var) {
-  return fmt::format("number: bits {:#x}/{:#x}, [{:#x}, {:#x}], signed [{}, {}], low [{:#x}, {:#x}]",
-                     var.bits.value, var.bits.mask, var.whole.umin, var.whole.umax, var.whole.smin,
-                     var.whole.smax, var.low.umin, var.low.umax);
+  return fmt::format(
+      "number: bits {:#x}/{:#x}, [{:#x}, {:#x}], signed [{}, {}], low [{:#x}, {:#x}]",
+      var.bits.value, var.bits.mask, var.whole.umin, var.whole.umax, var.whole.smin, var.whole.smax,
+      var.low.umin, var.low.umax);
 }
 
 std::string state_text(const RegState& state) {
@@ -197,9 +198,11 @@ void RunWatcher::loosen_broken_links(const TraceStep& step, const std::vector<Fr
   std::vector<std::uint32_t> broken;
   const auto note = [&](const RegState& reg, std::uint64_t value) {
     if (!reg.is_number() || reg.id == 0) return;
-    if ((reg.id & kIdAddsConstant) != 0) value -= static_cast<std::uint64_t>(std::int64_t{reg.offset});
+    if ((reg.id & kIdAddsConstant) != 0)
+      value -= static_cast<std::uint64_t>(std::int64_t{reg.offset});
     const std::uint32_t id = reg.id & ~kIdAddsConstant;
-    const auto known = std::ranges::find(links_, id, &std::pair<std::uint32_t, std::uint64_t>::first);
+    const auto known =
+        std::ranges::find(links_, id, &std::pair<std::uint32_t, std::uint64_t>::first);
     if (known == links_.end()) {
       links_.emplace_back(id, value);
     } else if (known->second != value) {
@@ -312,7 +315,8 @@ void RunWatcher::apply_memory(const Insn& insn) {
   const bool is_load = op_info(insn.op).dst.use == FieldUse::kWrite;
   const std::uint8_t base = is_load ? insn.src : insn.dst;
   std::size_t at = 0;
-  const std::uint64_t address = previous_[base] + static_cast<std::uint64_t>(std::int64_t{insn.off});
+  const std::uint64_t address =
+      previous_[base] + static_cast<std::uint64_t>(std::int64_t{insn.off});
   const std::uint64_t slots = slots_at(address, access_size(insn.op), at);
   const auto set = [&](std::uint8_t reg, bool loose) {
     const auto bit = static_cast<std::uint16_t>(1u << reg);
@@ -409,8 +413,7 @@ std::string RunWatcher::mismatch(const TraceStep& step,
   for (std::uint8_t r = 0; r < 10; ++r) {
     if (((top.loose | top.dead) >> r & 1) != 0 && !frames.back().regs[r].is_pointer()) continue;
     if ((top.dead >> r & 1) != 0) continue;
-    std::string wrong =
-        register_mismatch(frames.back().regs[r], step.values[r], &step.shadows[r]);
+    std::string wrong = register_mismatch(frames.back().regs[r], step.values[r], &step.shadows[r]);
     if (!wrong.empty()) return fmt::format("r{}: {}", r, wrong);
   }
   for (std::size_t f = 0; f < frames.size(); ++f) {
@@ -479,7 +482,8 @@ std::string RunWatcher::pointer_mismatch(const RegState& state, std::uint64_t va
       return {};
   }
   if (shadow != nullptr && shadow->kind != kind) return "of another kind";
-  const std::uint64_t variable = value - base - static_cast<std::uint64_t>(std::int64_t{state.offset});
+  const std::uint64_t variable =
+      value - base - static_cast<std::uint64_t>(std::int64_t{state.offset});
   if (!state.var.contains(variable)) return fmt::format("variable offset {:#x}", variable);
   if (!state.is_packet() || state.range == 0) return {};
   const std::uint64_t end =

@@ -95,7 +95,8 @@ class RunWatcher final : public TraceListener {
   std::uint32_t previous_insn_ = 0;
   std::array<std::uint64_t, 11> previous_{};
   std::array<interp::Shadow, 11> previous_shadows_{};
-  std::vector<std::pair<std::uint32_t, std::uint64_t>> links_;  // identity, the number it stands for
+  std::vector<std::pair<std::uint32_t, std::uint64_t>>
+      links_;  // identity, the number it stands for
   std::string failure_;
   std::uint64_t steps_checked_ = 0;
   std::uint64_t inclusions_passed_ = 0;

@@ -4,10 +4,10 @@
 // run.
 //
 // Method: programs in three knobs (program_mutator.h) are verified with the tree of walked states
-// kept (exploration.h); each accepted one runs on 16 packets in the checked interpreter, which traps
-// at any unsafe step, while a watcher (run_watcher.h) demands that the run lies in the states. A
-// fixed seed keeps it repeatable; a fresh one, printed, finds more. The watcher itself is tested
-// with states that were spoilt on purpose.
+// kept (exploration.h); each accepted one runs on 16 packets in the checked interpreter, which
+// traps at any unsafe step, while a watcher (run_watcher.h) demands that the run lies in the
+// states. A fixed seed keeps it repeatable; a fresh one, printed, finds more. The watcher itself is
+// tested with states that were spoilt on purpose.
 //
 //   LMN_PROGRAMS=1000000   how many programs (default: 6 seconds of each seed)
 //   LMN_SEED=7             the fresh seed
