@@ -9,7 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <optional>
+#include <memory>
 #include <random>
 #include <set>
 
@@ -114,16 +114,7 @@ class UserRingbufDifferential : public testing::Test {
     out.value_size = kOutBytes;
     out.max_entries = 1;
     maps_.add(out);
-    const auto insns = assemble(kProgram);
-    ASSERT_TRUE(insns.has_value()) << insns.error().to_string();
-    std::uint32_t seen = 0;
-    for (std::uint32_t slot = 0; slot < insns->size(); ++slot) {
-      const Insn& insn = (*insns)[slot];
-      if (insn.op == Op::kLddw && insn.src == BPF_PSEUDO_FUNC)
-        seen = slot + 1 + static_cast<std::uint32_t>(static_cast<std::int32_t>(insn.imm));
-    }
-    ASSERT_GT(seen, 0u);
-    program_.emplace(maps_, *insns, std::vector<std::uint32_t>{0, seen});
+    program_ = prepare(kProgram);
     ASSERT_TRUE(program_->is_runnable()) << program_->refusal();
     const std::size_t bytes = kPageBytes + 2 * kRingBytes;
     void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, maps_.kernel(0).fd(),
@@ -133,6 +124,19 @@ class UserRingbufDifferential : public testing::Test {
   }
   void TearDown() override {
     if (kernel_memory_ != nullptr) ::munmap(kernel_memory_, kPageBytes + 2 * kRingBytes);
+  }
+  // A program with one function besides its first, which a `func` refers to.
+  std::unique_ptr<TwinProgram> prepare(std::string_view text) {
+    const auto insns = assemble(text);
+    EXPECT_TRUE(insns.has_value()) << insns.error().to_string();
+    std::uint32_t function = 0;
+    for (std::uint32_t slot = 0; slot < insns->size(); ++slot) {
+      const Insn& insn = (*insns)[slot];
+      if (insn.op == Op::kLddw && insn.src == BPF_PSEUDO_FUNC)
+        function = slot + 1 + static_cast<std::uint32_t>(static_cast<std::int32_t>(insn.imm));
+    }
+    EXPECT_GT(function, 0u);
+    return std::make_unique<TwinProgram>(maps_, *insns, std::vector<std::uint32_t>{0, function});
   }
   std::uint8_t* our_memory() { return maps_.ours(0).mapped_memory()->data() + kPageBytes; }
   // Both sides' results, after a run with `flags`.
@@ -152,7 +156,7 @@ class UserRingbufDifferential : public testing::Test {
   }
 
   TwinMaps maps_;
-  std::optional<TwinProgram> program_;
+  std::unique_ptr<TwinProgram> program_;
   std::uint8_t* kernel_memory_ = nullptr;
   std::mt19937_64 random_{20251120};
 };
@@ -221,6 +225,53 @@ TEST_F(UserRingbufDifferential, RecordsThatMakeNoSense) {
               static_cast<std::uint64_t>(test.result))
         << "header " << test.header << ", position " << test.position;
   }
+}
+
+// What the kernel's verifier refuses and the interpreter therefore has to stop: uses of what the
+// function was lent, after it has returned or as if it were its own.
+TEST_F(UserRingbufDifferential, WhatIsLentIsGoneAfterwards) {
+  constexpr std::string_view kDrain = R"(
+    r1 = map[idx:0]
+    r2 = func seen
+    r3 = r10
+    r3 += -8
+    r4 = 0
+    call bpf_user_ringbuf_drain
+  )";
+  const struct {
+    const char* what;
+    const char* after;
+    const char* function;
+    TrapReason reason;
+  } kCases[] = {
+      {"the dynptr",
+       "r1 = r10\n r1 += -16\n r2 = 8\n r3 = *(u64 *)(r10 -8)\n r4 = 0\n r5 = 0\n"
+       "call bpf_dynptr_read\n r0 = 2\n exit\n",
+       "*(u64 *)(r2 +0) = r1\n r0 = 0\n exit\n", TrapReason::kArgument},
+      {"a slice of it", "r1 = *(u64 *)(r10 -8)\n r0 = *(u8 *)(r1 +0)\n exit\n",
+       "r6 = r2\n r2 = 0\n r3 = 4\n call bpf_dynptr_data\n *(u64 *)(r6 +0) = r0\n r0 = 0\n exit\n",
+       TrapReason::kReleasedMemory},
+      {"released by the function", "r0 = 2\n exit\n",
+       "r2 = 0\n call bpf_ringbuf_submit_dynptr\n r0 = 0\n exit\n", TrapReason::kArgument},
+      {"made again by the function", "r0 = 2\n exit\n",
+       "r4 = r1\n r1 = map[idx:1]+0\n r2 = 8\n r3 = 0\n call bpf_dynptr_from_mem\n r0 = 0\n exit\n",
+       TrapReason::kArgument},
+      {"its bytes", "r0 = 2\n exit\n", "r0 = *(u64 *)(r1 +0)\n exit\n", TrapReason::kNotAccessible},
+  };
+  RingWriter writer(our_memory());
+  const std::vector<std::uint8_t> bytes(8, 1);
+  for (const auto& test : kCases) {
+    const auto program = prepare(std::string(kDrain) + test.after + "seen:\n" + test.function);
+    EXPECT_FALSE(program->kernel_accepts()) << test.what;
+    ASSERT_TRUE(program->we_accept()) << test.what << ": " << program->refusal();
+    writer.put(8, bytes);
+    writer.publish();
+    const TwinRun run = program->run(std::vector<std::uint8_t>(60));
+    ASSERT_EQ(run.traps.size(), 1u) << test.what;
+    EXPECT_EQ(run.traps[0].trap.reason, test.reason) << test.what << ": " << run.traps[0].text;
+    EXPECT_EQ(run.our_verdict, static_cast<std::uint32_t>(XDP_ABORTED));
+  }
+  EXPECT_EQ(run(0).ours[0], 0) << "the ring is free for the next drain, and empty";
 }
 
 }  // namespace
