@@ -21,6 +21,7 @@
 
 #include <atomic>
 
+#include "base/platform.h"
 #include "helpers/bodies.h"
 
 namespace lmn {
@@ -30,14 +31,6 @@ constexpr std::uint32_t kOpen = 0;
 constexpr std::uint32_t kTaken = 1;
 constexpr int kSpinsPerYield = 128;
 constexpr int kYieldsMax = 1 << 18;
-
-void relax() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#else
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-#endif
-}
 
 bool try_take(std::atomic_ref<std::uint32_t> word) {
   std::uint32_t expected = kOpen;
@@ -49,7 +42,7 @@ bool try_take(std::atomic_ref<std::uint32_t> word) {
 bool wait_until_open(std::atomic_ref<std::uint32_t> word) {
   for (int spins = 0; spins < kSpinsPerYield; ++spins) {
     if (word.load(std::memory_order_relaxed) == kOpen) return true;
-    relax();
+    relax_processor();
   }
   return false;
 }
