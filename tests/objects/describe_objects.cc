@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Prints what read_object makes of object files, one line per object, to be compared with a table
-// (scripts/conformance/objects.sh): name, number of BTF types, programs, maps.
+// (scripts/conformance/objects_table.sh): name, number of BTF types, programs, maps.
 //
 //   lmn_describe_objects FILE...
 //
@@ -14,19 +14,10 @@
 
 #include "base/file.h"
 #include "btf/btf.h"
-#include "object/elf_file.h"
 #include "object/object_reader.h"
+#include "object_types.h"
 
 namespace {
-
-std::shared_ptr<const lmn::Btf> own_types(lmn::ByteSpan bytes) {
-  const auto elf = lmn::ElfFile::parse(bytes);
-  if (!elf) return nullptr;
-  const lmn::ElfSection* section = elf->find_section(".BTF");
-  if (section == nullptr) return nullptr;
-  auto btf = lmn::parse_btf(section->data);
-  return btf ? *btf : nullptr;
-}
 
 std::string describe(const lmn::ProgramSpec& program) {
   const std::string insns = program.insns.empty() ? "defect" : std::to_string(program.insns.size());
@@ -45,7 +36,7 @@ std::string describe_file(const std::string& path) {
   if (!bytes) return fmt::format("{}\tunreadable", name);
   lmn::ReadOptions options;
   options.object_name = lmn::object_name_of(path);
-  options.target_btf = own_types(*bytes);
+  options.target_btf = lmn::testing::types_of_object(*bytes);
   const auto object = lmn::read_object(*bytes, options);
   if (!object) return fmt::format("{}\trefused: {}", name, object.error().to_string());
   std::string line = fmt::format("{}\t{}\t", name, object->btf ? object->btf->type_count() : 0);

@@ -4,6 +4,7 @@
 #include "libbpf_oracle.h"
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <dlfcn.h>
 #include <fmt/format.h>
@@ -95,6 +96,7 @@ class Comparison {
 
   void compare_maps(bpf_object* theirs);
   void compare_types(bpf_object* theirs);
+  void compare_btf(const bpf_object* theirs);
   void compare_programs(bpf_object* theirs);
 
  private:
@@ -191,6 +193,26 @@ void Comparison::compare_types(bpf_object* theirs) {
   }
   if (index < object_.programs.size())
     differ(fmt::format("program '{}' is one too many", object_.programs[index].name));
+}
+
+// The type ids of functions mean the same types. (Those of maps are compared with the maps.)
+void Comparison::compare_btf(const bpf_object* theirs) {
+  const btf* types = bpf_object__btf(theirs);
+  if (types == nullptr) {
+    if (object_.btf != nullptr) differ("libbpf finds no BTF");
+    return;
+  }
+  for (const ProgramSpec& program : object_.programs) {
+    for (const FunctionInfo& function : program.functions) {
+      if (function.btf_type_id == 0) continue;
+      const btf_type* type = btf__type_by_id(types, function.btf_type_id);
+      const char* name = type == nullptr ? nullptr : btf__name_by_offset(types, type->name_off);
+      if (name == nullptr || !btf_is_func(type) || function.name != name) {
+        differ(fmt::format("program '{}': function '{}' has type {}, libbpf's '{}'", program.name,
+                           function.name, function.btf_type_id, name == nullptr ? "" : name));
+      }
+    }
+  }
 }
 
 std::size_t Comparison::agree(const ProgramSpec& ours, std::span<const RawInsn> our_slots,
@@ -315,6 +337,7 @@ OracleResult compare_with_libbpf(const std::string& path, const ObjectSpec& obje
       result.was_opened = true;
       Comparison comparison(object, result);
       comparison.compare_types(theirs.get());
+      comparison.compare_btf(theirs.get());
       comparison.compare_maps(theirs.get());
       make_loadable(theirs.get());
       result.was_loaded = bpf_object__load(theirs.get()) == 0;
