@@ -228,30 +228,9 @@ bool Explorer::check_argument_value(const HelperProto& proto, std::size_t argume
   const bool writes = (wanted.flags & (kArgWrite | kArgUninit)) != 0;
   switch (as_for_map(wanted.kind, facts.map)) {
     case ArgKind::kConstMapPtr:
-      if (facts.map != nullptr && (facts.map != given.map || facts.map_uid != given.map_uid)) {
-        return reject(Rule::kCallArgument,
-                      fmt::format("timer pointer in R1 map_uid={} doesn't match map pointer in R2 "
-                                  "map_uid={}",
-                                  facts.map_uid, given.map_uid),
-                      {}, EINVAL);
-      }
-      facts.map = given.map;
-      facts.map_uid = given.map_uid;
-      return true;
     case ArgKind::kPtrToMapKey:
-      if (facts.map == nullptr) {
-        return reject(Rule::kCallArgument, "invalid map_ptr to access map->key");
-      }
-      if (!check_helper_memory(index, facts.map->key_size, false, false, nullptr)) return false;
-      facts.constant_key = constant_key_of(index, *facts.map);
-      return true;
     case ArgKind::kPtrToMapValue:
-      if (given.is_zero() && (wanted.flags & kArgMaybeNull) != 0) return true;
-      if (facts.map == nullptr) {
-        return reject(Rule::kCallArgument, "invalid map_ptr to access map->value");
-      }
-      facts.is_raw = (wanted.flags & kArgUninit) != 0;
-      return check_helper_memory(index, facts.map->value_size, writes, false, &facts);
+      return check_map_argument(wanted, index, facts);
     case ArgKind::kPtrToMem:
       facts.is_raw = (wanted.flags & kArgUninit) != 0;
       if ((wanted.flags & kArgFixedSize) == 0) return true;
@@ -299,6 +278,37 @@ bool Explorer::check_argument_value(const HelperProto& proto, std::size_t argume
       return true;
   }
   return true;
+}
+
+// A map, and the key and value that belong to it.
+bool Explorer::check_map_argument(const HelperArg& wanted, std::uint8_t index, CallFacts& facts) {
+  const RegState& given = reg(index);
+  if (wanted.kind == ArgKind::kConstMapPtr) {
+    if (facts.map != nullptr && (facts.map != given.map || facts.map_uid != given.map_uid)) {
+      return reject(Rule::kCallArgument,
+                    fmt::format("timer pointer in R1 map_uid={} doesn't match map pointer in R2 "
+                                "map_uid={}",
+                                facts.map_uid, given.map_uid),
+                    {}, EINVAL);
+    }
+    facts.map = given.map;
+    facts.map_uid = given.map_uid;
+    return true;
+  }
+  const bool is_key = wanted.kind == ArgKind::kPtrToMapKey;
+  if (!is_key && given.is_zero() && (wanted.flags & kArgMaybeNull) != 0) return true;
+  if (facts.map == nullptr) {
+    return reject(Rule::kCallArgument,
+                  fmt::format("invalid map_ptr to access map->{}", is_key ? "key" : "value"));
+  }
+  if (is_key) {
+    if (!check_helper_memory(index, facts.map->key_size, false, false, nullptr)) return false;
+    facts.constant_key = constant_key_of(index, *facts.map);
+    return true;
+  }
+  facts.is_raw = (wanted.flags & kArgUninit) != 0;
+  const bool writes = (wanted.flags & (kArgWrite | kArgUninit)) != 0;
+  return check_helper_memory(index, facts.map->value_size, writes, false, &facts);
 }
 
 bool Explorer::check_map_for_helper(const HelperProto& proto, const CallFacts& facts) {

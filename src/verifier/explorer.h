@@ -227,6 +227,7 @@ class Explorer {
   bool check_argument_kind(const HelperArg& argument, std::uint8_t index, const MapSpec* map);
   bool check_argument_offset(const HelperArg& argument, std::uint8_t index);
   bool check_argument_value(const HelperProto& proto, std::size_t argument, CallFacts& facts);
+  bool check_map_argument(const HelperArg& wanted, std::uint8_t index, CallFacts& facts);
   bool check_map_for_helper(const HelperProto& proto, const CallFacts& facts);
   bool check_special_helper(const HelperProto& proto, CallFacts& facts, const Insn& insn);
   bool release_argument(const HelperProto& proto, const CallFacts& facts);
@@ -312,7 +313,12 @@ class Explorer {
 
   // --- prune.cc
   enum class Visit : std::uint8_t { kNew, kIncluded, kRefused };
+  enum class Match : std::uint8_t { kNone, kIncluded, kInLoop, kEndless };
   Visit visit_known_states();
+  Match match(const KnownState& known);
+  Match match_unfinished(const KnownState& known);
+  void end_at(KnownState& known, bool is_in_loop);
+  bool drop_useless(std::vector<KnownState*>& list, std::size_t index);
   void keep_state();
   bool includes(const KnownState& old, const PathState& now, Inclusion how);
   bool includes_frame(const PathState& old_state, const PathState& now, std::size_t frame,
@@ -328,7 +334,7 @@ class Explorer {
   // --- precision.cc
   bool mark_precise(std::uint8_t index);
   bool mark_slot_precise(std::uint32_t frame, std::uint32_t slot);
-  bool copy_precision(const KnownState& from);
+  void copy_precision(const KnownState& from);
 
   const Environment& env_;
   const StructuredProgram& program_;

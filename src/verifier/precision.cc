@@ -26,7 +26,7 @@ bool Explorer::mark_slot_precise(std::uint32_t frame, std::uint32_t slot) {
 }
 
 // What mattered after the state that includes the present one matters before it too.
-bool Explorer::copy_precision(const KnownState& from) {
+void Explorer::copy_precision(const KnownState& from) {
   PrecisionWalk walk(*this);
   for (std::uint32_t f = 0; f < from.state.frames.size(); ++f) {
     const FrameState& frame = from.state.frames[f];
@@ -40,7 +40,6 @@ bool Explorer::copy_precision(const KnownState& from) {
     }
   }
   walk.run();
-  return true;
 }
 
 bool PrecisionWalk::is_empty() const {

@@ -59,75 +59,90 @@ bool IdMap::same_number(std::uint32_t old_id, std::uint32_t id) {
   return same(old_id, id != 0 ? id : ++invented_);
 }
 
+// Against a state from which paths are still walked: a match ends the path only where the loop it
+// closes ends by itself.
+Explorer::Match Explorer::match_unfinished(const KnownState& known) {
+  const auto within = [&] {
+    return includes(known, *state_, Inclusion::kWithin) ? Match::kInLoop : Match::kNone;
+  };
+  if (insn_at(at_).op == Op::kMayGoto && known.state.may_goto_depth != state_->may_goto_depth) {
+    if (within() == Match::kInLoop) return Match::kInLoop;
+  }
+  if (is_point(at_, kCallsBack)) {
+    const bool was_in_callback = known.state.callback_unroll_depth != state_->callback_unroll_depth;
+    return was_in_callback ? within() : Match::kNone;
+  }
+  // A drained iterator gives null for ever: a loop that goes on nevertheless does not end.
+  if (is_point(at_, kIterates)) return next_may_give_more() ? within() : Match::kNone;
+  const bool is_other_timer =
+      known.state.frame().is_async_callback &&
+      known.state.frame().async_entry_count != state_->frame().async_entry_count;
+  const bool is_same_round = known.state.may_goto_depth == state_->may_goto_depth &&
+                             known.state.callback_unroll_depth == state_->callback_unroll_depth &&
+                             !iterator_rounds_differ(known.state, *state_);
+  const bool is_endless = !is_other_timer && is_same_round &&
+                          may_be_looping(known.state, *state_) &&
+                          includes(known, *state_, Inclusion::kExact);
+  return is_endless ? Match::kEndless : Match::kNone;
+}
+
+Explorer::Match Explorer::match(const KnownState& known) {
+  if (known.state.frames.size() != state_->frames.size()) return Match::kNone;
+  if (known.branches > 0) return match_unfinished(known);
+  const Inclusion how = known.is_within_loop ? Inclusion::kWithin : Inclusion::kLoose;
+  if (!includes(known, *state_, how)) return Match::kNone;
+  return known.is_within_loop ? Match::kInLoop : Match::kIncluded;
+}
+
+// The path ends here: what mattered after `known` mattered before, and what is not known in full
+// there is not here.
+void Explorer::end_at(KnownState& known, bool is_in_loop) {
+  ++known.hits;
+  if (is_point(at_, kJumpPoint)) push_history({});
+  copy_precision(known);
+  if (is_in_loop) {
+    for (KnownState* up = state_->parent; up != nullptr; up = up->state.parent) {
+      up->is_within_loop = true;
+    }
+  }
+  if (options_.listener != nullptr) options_.listener->on_included(known, is_in_loop);
+}
+
+// A state that never helps only costs time. Whether it went.
+bool Explorer::drop_useless(std::vector<KnownState*>& list, std::size_t index) {
+  KnownState& known = *list[index];
+  const std::uint32_t patience = is_point(at_, kForced) && known.branches > 0 ? 64 : 3;
+  if (known.misses <= known.hits * patience + patience) return false;
+  known.is_evicted = true;
+  list.erase(list.begin() + static_cast<std::ptrdiff_t>(index));
+  if (known.branches == 0) evict(known);
+  return true;
+}
+
 Explorer::Visit Explorer::visit_known_states() {
   const bool is_forced = is_point(at_, kForced) || state_->history.size() > kHistoryMax;
-  bool is_worth_keeping = is_forced;
-  if (jumps_ - jumps_at_checkpoint_ >= kJumpsBetweenStates &&
-      processed_ - processed_at_checkpoint_ >= kInsnsBetweenStates) {
-    is_worth_keeping = true;
-  }
+  const std::uint64_t jumps = jumps_ - jumps_at_checkpoint_;
+  const std::uint64_t insns = processed_ - processed_at_checkpoint_;
+  bool is_worth_keeping =
+      is_forced || (jumps >= kJumpsBetweenStates && insns >= kInsnsBetweenStates);
   auto& list = known_[at_];
   for (std::size_t i = 0; i < list.size();) {
     KnownState& known = *list[i];
-    bool is_included = false;
-    bool is_in_loop = false;
-    if (known.state.frames.size() != state_->frames.size()) {
-      ++i;
-      continue;
+    const Match found = match(known);
+    if (found == Match::kEndless) {
+      reject(Rule::kInfiniteLoop, fmt::format("infinite loop detected at insn {}", at_));
+      return Visit::kRefused;
     }
-    if (known.branches > 0) {
-      const bool is_other_timer =
-          known.state.frame().is_async_callback &&
-          known.state.frame().async_entry_count != state_->frame().async_entry_count;
-      const bool is_may_goto = insn_at(at_).op == Op::kMayGoto;
-      if (is_may_goto && known.state.may_goto_depth != state_->may_goto_depth &&
-          includes(known, *state_, Inclusion::kWithin)) {
-        is_included = is_in_loop = true;
-      } else if (is_point(at_, kCallsBack) || is_point(at_, kIterates)) {
-        // A drained iterator gives null for ever: a loop that goes on nevertheless does not end.
-        const bool ends = is_point(at_, kCallsBack)
-                              ? known.state.callback_unroll_depth != state_->callback_unroll_depth
-                              : next_may_give_more();
-        if (ends && includes(known, *state_, Inclusion::kWithin)) is_included = is_in_loop = true;
-      } else if (!is_other_timer && may_be_looping(known.state, *state_) &&
-                 includes(known, *state_, Inclusion::kExact) &&
-                 !iterator_rounds_differ(known.state, *state_) &&
-                 known.state.may_goto_depth == state_->may_goto_depth &&
-                 known.state.callback_unroll_depth == state_->callback_unroll_depth) {
-        reject(Rule::kInfiniteLoop, fmt::format("infinite loop detected at insn {}", at_));
-        return Visit::kRefused;
-      }
-      if (!is_included && !is_forced && jumps_ - jumps_at_checkpoint_ < kLoopJumpsBetweenStates &&
-          processed_ - processed_at_checkpoint_ < kLoopInsnsBetweenStates) {
-        is_worth_keeping = false;
-      }
-    } else {
-      const Inclusion how = known.is_within_loop ? Inclusion::kWithin : Inclusion::kLoose;
-      is_included = includes(known, *state_, how);
-      is_in_loop = is_included && known.is_within_loop;
-    }
-    if (is_included) {
-      ++known.hits;
-      if (is_point(at_, kJumpPoint)) push_history({});
-      if (!copy_precision(known)) return Visit::kRefused;
-      if (is_in_loop) {
-        for (KnownState* up = state_->parent; up != nullptr; up = up->state.parent) {
-          up->is_within_loop = true;
-        }
-      }
-      if (options_.listener != nullptr) options_.listener->on_included(known, is_in_loop);
+    if (found != Match::kNone) {
+      end_at(known, found == Match::kInLoop);
       return Visit::kIncluded;
     }
-    if (is_worth_keeping) ++known.misses;
-    // A state that never helps only costs time.
-    const std::uint32_t patience = is_point(at_, kForced) && known.branches > 0 ? 64 : 3;
-    if (known.misses > known.hits * patience + patience) {
-      known.is_evicted = true;
-      list.erase(list.begin() + static_cast<std::ptrdiff_t>(i));
-      if (known.branches == 0) evict(known);
-      continue;
+    if (known.branches > 0 && !is_forced && jumps < kLoopJumpsBetweenStates &&
+        insns < kLoopInsnsBetweenStates) {
+      is_worth_keeping = false;
     }
-    ++i;
+    if (is_worth_keeping) ++known.misses;
+    if (!drop_useless(list, i)) ++i;
   }
   if (!is_worth_keeping) return Visit::kNew;
   keep_state();

@@ -222,6 +222,10 @@ bool Explorer::push_callback(const HelperProto& proto, const CallFacts& facts) {
   const bool is_async = proto.id == BPF_FUNC_timer_set_callback;
   FrameState& caller = state_->frame();
   if (proto.id == BPF_FUNC_loop) {
+    // An address is some large number; what is known of its offset says nothing of it.
+    if (!reg(1).is_number()) {
+      return reject(Rule::kCallArgument, "R1 is not a scalar", {}, EINVAL);
+    }
     if (!mark_precise(1)) return false;
     if (caller.callback_depth >= reg(1).var.whole.umax) {
       caller.callback_depth = 0;
