@@ -6,10 +6,8 @@
 // at the right instruction, and the neighbour that keeps it runs.
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
-#include <linux/btf.h>
 
 #include <cerrno>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
@@ -222,52 +220,9 @@ TEST(KfuncExceptions, LeaveNothingBehind) {
 
 // --- allocated objects
 
-// struct item { bpf_list_node list at 0; bpf_rb_node tree at 24; bpf_refcount count at 56; u64 key
-// at 64; }: type 4.
-std::shared_ptr<const Btf> item_types() {
-  const std::string names("\0bpf_list_node\0bpf_rb_node\0bpf_refcount\0item\0m\0", 47);
-  const auto at = [&names](const std::string& name) {
-    return static_cast<std::uint32_t>(names.find('\0' + name + '\0')) + 1;
-  };
-  constexpr std::uint32_t kStruct = BTF_KIND_STRUCT << 24;
-  const std::uint32_t m = at("m");
-  const std::vector<std::uint32_t> types = {at("bpf_list_node"),
-                                            kStruct,
-                                            24,
-                                            at("bpf_rb_node"),
-                                            kStruct,
-                                            32,
-                                            at("bpf_refcount"),
-                                            kStruct,
-                                            4,
-                                            at("item"),
-                                            kStruct | 3,
-                                            72,
-                                            m,
-                                            1,
-                                            0,
-                                            m,
-                                            2,
-                                            24 * 8,
-                                            m,
-                                            3,
-                                            56 * 8};
-  const auto type_bytes = static_cast<std::uint32_t>(types.size() * 4);
-  const std::vector<std::uint32_t> header = {
-      BTF_MAGIC | 1u << 16, 24,         0,
-      type_bytes,           type_bytes, static_cast<std::uint32_t>(names.size())};
-  std::vector<std::uint8_t> bytes(24 + type_bytes + names.size());
-  std::memcpy(bytes.data(), header.data(), 24);
-  std::memcpy(bytes.data() + 24, types.data(), type_bytes);
-  std::memcpy(bytes.data() + 24 + type_bytes, names.data(), names.size());
-  auto btf = parse_btf(bytes);
-  EXPECT_TRUE(btf.has_value()) << btf.error().to_string();
-  return btf ? *btf : nullptr;
-}
-
 class ObjectLab : public KfuncLab {
  public:
-  ObjectLab() : btf_(item_types()), heap_(*ObjectHeap::create()) {
+  ObjectLab() : btf_(lab::item_types()), heap_(*ObjectHeap::create()) {
     options.btf = btf_.get();
     context.objects = heap_.get();
     add_map({.name = "roots",

@@ -3,6 +3,8 @@
 // The lab's helpers and its runs. Only for tests of exec.
 #include "exec/lab_for_tests.h"
 
+#include <linux/btf.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -195,6 +197,47 @@ HelperFn find_body(std::uint32_t id) noexcept {
     default:
       return nullptr;
   }
+}
+
+std::shared_ptr<const Btf> item_types() {
+  const std::string names("\0bpf_list_node\0bpf_rb_node\0bpf_refcount\0item\0m\0", 47);
+  const auto at = [&names](const std::string& name) {
+    return static_cast<std::uint32_t>(names.find('\0' + name + '\0')) + 1;
+  };
+  constexpr std::uint32_t kStruct = BTF_KIND_STRUCT << 24;
+  const std::uint32_t m = at("m");
+  const std::vector<std::uint32_t> types = {at("bpf_list_node"),
+                                            kStruct,
+                                            24,
+                                            at("bpf_rb_node"),
+                                            kStruct,
+                                            32,
+                                            at("bpf_refcount"),
+                                            kStruct,
+                                            4,
+                                            at("item"),
+                                            kStruct | 3,
+                                            72,
+                                            m,
+                                            1,
+                                            0,
+                                            m,
+                                            2,
+                                            24 * 8,
+                                            m,
+                                            3,
+                                            56 * 8};
+  const auto type_bytes = static_cast<std::uint32_t>(types.size() * 4);
+  const std::vector<std::uint32_t> header = {
+      BTF_MAGIC | 1u << 16, 24,         0,
+      type_bytes,           type_bytes, static_cast<std::uint32_t>(names.size())};
+  std::vector<std::uint8_t> bytes(24 + type_bytes + names.size());
+  std::memcpy(bytes.data(), header.data(), 24);
+  std::memcpy(bytes.data() + 24, types.data(), type_bytes);
+  std::memcpy(bytes.data() + 24 + type_bytes, names.data(), names.size());
+  auto btf = parse_btf(bytes);
+  EXPECT_TRUE(btf.has_value()) << btf.error().to_string();
+  return btf ? *btf : nullptr;
 }
 
 std::string Outcome::summary() const {

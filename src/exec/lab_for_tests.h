@@ -22,6 +22,7 @@
 #include <string_view>
 #include <vector>
 
+#include "btf/btf.h"
 #include "exec/interp/interpreter.h"
 #include "exec/interp/trap.h"
 #include "insn/assemble.h"
@@ -38,6 +39,10 @@ namespace lmn::lab {
 //   93 spin_lock, 94 spin_unlock
 std::span<const HelperProto> protos();
 HelperFn find_body(std::uint32_t id) noexcept;
+
+// struct item { bpf_list_node list at 0; bpf_rb_node tree at 24; bpf_refcount count at 56; u64 key
+// at 64; }: type 4.
+std::shared_ptr<const Btf> item_types();
 
 struct Outcome {
   std::uint32_t verdict = 0;
