@@ -145,7 +145,9 @@ void compare_argument(const Prototype& kernel, std::size_t i, const KfuncArg& ar
   if (arg.kind == Kind::kDynptr) {
     EXPECT_EQ((arg.flags & kKfuncArgUninit) != 0, param.name.ends_with("__uninit"));
   }
-  if (arg.kind == Kind::kKernelObject) EXPECT_EQ(kernel.target(param.type).name, arg.type_name);
+  if (arg.kind == Kind::kKernelObject) {
+    EXPECT_EQ(kernel.target(param.type).name, arg.type_name);
+  }
   if (arg.kind == Kind::kMem) {
     EXPECT_EQ(kernel.size_of(kernel.target(param.type)), arg.fixed_size);
   }
