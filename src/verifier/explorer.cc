@@ -7,9 +7,51 @@
 #include <fmt/format.h>
 
 #include "base/assert.h"
+#include "verifier/explain.h"
 #include "verifier/trace.h"
 
 namespace lmn {
+namespace {
+
+// The depth of the stack is no single instruction's fault; the call of the function with the
+// largest frame is the best place to begin.
+InsnIndex largest_call(const StructuredProgram& program, std::span<const std::uint32_t> bytes) {
+  InsnIndex found;
+  std::uint32_t most = 0;
+  for (const CallSite& call : program.calls()) {
+    if (bytes[call.callee] <= most) continue;
+    most = bytes[call.callee];
+    found = call.insn;
+  }
+  return found;
+}
+
+// Where the path acquired the lock or object that it should have given back.
+std::optional<InsnIndex> held_since(const PathState& state, Rule rule) {
+  if (rule != Rule::kLock && rule != Rule::kReference) return std::nullopt;
+  for (const Reference& held : state.references) {
+    const bool is_object = held.kind == Reference::Kind::kObject;
+    if (is_object == (rule == Rule::kReference)) return InsnIndex{held.insn};
+  }
+  return std::nullopt;
+}
+
+// The last place on the path, as far as it is remembered, that is another line than the one of
+// `at`.
+InsnIndex came_from(const PathState& state, const ProgramSpec& program, std::uint32_t at) {
+  const LineInfo* here = program.line_of(InsnIndex{at});
+  const auto is_elsewhere = [&](std::uint32_t insn) {
+    const LineInfo* line = program.line_of(InsnIndex{insn});
+    return line != nullptr && here != nullptr && line->line != here->line;
+  };
+  if (is_elsewhere(state.previous)) return InsnIndex{state.previous};
+  for (auto entry = state.history.rbegin(); entry != state.history.rend(); ++entry) {
+    if (is_elsewhere(entry->previous)) return InsnIndex{entry->previous};
+  }
+  return InsnIndex{state.previous};
+}
+
+}  // namespace
 
 Explorer::Explorer(const Environment& env, const StructuredProgram& program,
                    const VerifyOptions& options)
@@ -33,7 +75,9 @@ bool Explorer::run() {
   if (!explore(entry_state(0))) return false;
   if (!explore_global_functions()) return false;
   facts_.processed = processed_;
-  return check_stack_depth();
+  if (check_stack_depth()) return true;
+  report_.insn = largest_call(program_, facts_.stack_bytes);
+  return false;
 }
 
 bool Explorer::reject(Rule rule, std::string kernel, std::string words, int errno_value) {
@@ -43,6 +87,11 @@ bool Explorer::reject(Rule rule, std::string kernel, std::string words, int errn
   report_.insn = InsnIndex{at_};
   report_.errno_value = errno_value != 0 ? errno_value : rule_info(rule).errno_value;
   report_.words = words.empty() ? kernel : std::move(words);
+  if (state_ != nullptr) {
+    report_.known = known_at(insn_at(at_), rule, kernel, state_->frame());
+    report_.came_from = came_from(*state_, program_.spec(), at_);
+    report_.acquired = held_since(*state_, rule);
+  }
   report_.kernel_message = std::move(kernel);
   return false;
 }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -22,6 +23,12 @@ enum class Rule : std::uint8_t {
 #include "verifier/rules.def"
 #undef LMN_VERIFIER_RULE
 };
+
+inline constexpr std::size_t kRuleCount = 0
+#define LMN_VERIFIER_RULE(...) +1
+#include "verifier/rules.def"
+#undef LMN_VERIFIER_RULE
+    ;
 
 // The stage that checks a rule.
 enum class RuleGroup : std::uint8_t { kStructure, kPaths };

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "verifier/explain.h"
 #include "verifier/explorer.h"
 
 namespace lmn {
@@ -18,6 +19,8 @@ Result<VerifiedProgram> verify(const Environment& env, StructuredProgram program
     if (report.refusal) return make_error(*report.refusal);
     auto error = refuse(program.spec(), report.rule, report.insn, report.words);
     error.error().errno_value = report.errno_value;
+    const RemedyRow* row = find_remedy(report.rule, report.kernel_message, report.known);
+    if (row != nullptr) error.error().remedy = row->remedy;
     return error;
   }
   VerifiedFacts facts = explorer.take_facts();

@@ -55,9 +55,12 @@ struct VerifierReport {
   Rule rule{};
   InsnIndex insn;
   int errno_value = 0;
-  std::string kernel_message;  // the line that Linux's log would end with
-  std::string words;           // the same for a person
-  std::optional<Error> refusal;  // the structural pass's own, if it was its rule
+  std::string kernel_message;          // the line that Linux's log would end with
+  std::string words;                   // the same for a person
+  std::optional<Error> refusal;        // the structural pass's own, if it was its rule
+  std::string known;                   // what was known of the values involved: explain.h
+  std::optional<InsnIndex> came_from;  // the instruction before, on the refused path
+  std::optional<InsnIndex> acquired;   // where what is still held was acquired
 };
 
 class VerifierListener;
