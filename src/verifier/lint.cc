@@ -33,7 +33,10 @@ constexpr std::array<LintHabit, 3> kHabits{{
 }};
 
 constexpr std::uint32_t kNowhere = ~0u;
-constexpr std::size_t kStatesPerInsnMax = 32;  // more: the rest of the paths is left out
+// Beyond these the rest of the paths is left out: a lint must not cost more than the verdict.
+constexpr std::size_t kStatesPerInsnMax = 32;
+constexpr std::size_t kStatesMax = 100'000;
+constexpr std::size_t kReaderStepsMax = 4096;  // a result that nobody read until then is read later
 
 // What the forward walk knows at an instruction. zero[r]: where r became 0, or kNowhere.
 struct ZeroState {
@@ -98,6 +101,7 @@ class Linter {
       const std::uint32_t at = open.back();
       open.pop_back();
       if (at >= insns_.size() || !seen.insert(at).second) continue;
+      if (seen.size() > kReaderStepsMax) return true;
       const Insn& insn = insns_[at];
       if (insn.op == Op::kExit || is_compare_exchange(insn.op)) return true;
       if (reads_dst(insn.op) && insn.dst == 0) return true;
@@ -115,11 +119,13 @@ class Linter {
     entry.zero.fill(kNowhere);
     std::vector<std::pair<std::uint32_t, ZeroState>> open{{0, entry}};
     const std::uint32_t end = end_of_entry();
-    while (!open.empty()) {
+    std::size_t walked = 0;
+    while (!open.empty() && walked < kStatesMax) {
       auto [at, state] = open.back();
       open.pop_back();
       if (at >= end || !program_.facts().insns[at].is_seen) continue;
       if (known[at].size() >= kStatesPerInsnMax || !known[at].insert(state).second) continue;
+      ++walked;
       look_at(at, state);
       for (const std::uint32_t next : successors(at)) open.emplace_back(next, state);
     }

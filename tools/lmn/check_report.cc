@@ -32,29 +32,30 @@ class ObjectNames final : public DisasmNames {
   const ProgramSpec& program_;
 };
 
-// Fills what both stages tell; the report stays fresh when the first one refuses.
-void verify_program(const ObjectSpec& spec, const ProgramSpec& program,
-                    const Environment& environment, ProgramVerdict& verdict,
-                    VerifierReport& report) {
+// Fills what both stages tell; the report stays fresh when the first one refuses. Nothing is
+// returned for a refused program.
+std::optional<VerifiedProgram> verify_program(const ObjectSpec& spec, const ProgramSpec& program,
+                                              const Environment& environment,
+                                              ProgramVerdict& verdict, VerifierReport& report) {
   std::vector<MapSpec> maps;
   for (const std::uint32_t position : program.maps) maps.push_back(spec.maps[position]);
   auto structured = check_structure(environment, program, maps);
   if (!structured) {
     verdict.error = structured.error();
-    return;
+    return std::nullopt;
   }
   VerifyOptions options;
   options.btf = spec.btf.get();
   options.report = &report;
-  const auto verified = verify(environment, *std::move(structured), options);
+  auto verified = verify(environment, *std::move(structured), options);
   if (!verified) {
     verdict.error = verified.error();
-    return;
+    return std::nullopt;
   }
   verdict.processed = verified->facts().processed;
   verdict.peak_states = verified->facts().peak_states;
   verdict.peak_bytes = verified->facts().peak_bytes;
-  verdict.findings = lint(*verified);
+  return *std::move(verified);
 }
 
 std::string place_text(const SourcePlace& place) {
@@ -132,6 +133,7 @@ ProgramVerdict judge_program(const ObjectSpec& spec, const ProgramSpec& program,
   ProgramSpec candidate = program;
   if (candidate.type == 0) candidate.type = BPF_PROG_TYPE_XDP;
   VerifierReport report;
+  std::optional<VerifiedProgram> verified;
   const auto start = std::chrono::steady_clock::now();
   if (candidate.defect) {
     verdict.error = candidate.defect;
@@ -139,11 +141,12 @@ ProgramVerdict judge_program(const ObjectSpec& spec, const ProgramSpec& program,
     verdict.error = Error{ErrorCode::kNotSupported,
                           fmt::format("section '{}' is no XDP program", program.section)};
   } else {
-    verify_program(spec, candidate, environment, verdict, report);
+    verified = verify_program(spec, candidate, environment, verdict, report);
   }
   const auto spent = std::chrono::steady_clock::now() - start;
   verdict.time_us = static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::microseconds>(spent).count());
+  if (verified) verdict.findings = lint(*verified);
   if (!verdict.error) return verdict;
   verdict.explanation = explain(candidate, *verdict.error, report);
   if (const auto at = verdict.explanation.insn; at && at->value < candidate.insns.size()) {
