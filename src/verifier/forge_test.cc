@@ -5,7 +5,7 @@
 // control, which proves that the file compiles at all, must fail and name the private constructor.
 #include <bit>
 
-#include "verifier/structure.h"
+#include "verifier/verifier.h"
 
 namespace lmn {
 

@@ -19,10 +19,10 @@
 #include <linux/bpf.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -67,6 +67,12 @@ std::vector<std::string> columns_of(const std::string& line) {
   return out;
 }
 
+double number_of(std::string_view text) {
+  double value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
 std::string data_file(std::string_view name) {
   return fmt::format("{}/tests/conformance/data/{}", LMN_SOURCE_DIR, name);
 }
@@ -78,7 +84,7 @@ Table read_xdp_table() {
     const auto columns = columns_of(line);
     if (columns.size() < 6 || columns[3] != "xdp") continue;
     if (columns[5] != "accept" && columns[5] != "reject") continue;
-    const double spent = columns.size() > 10 ? std::atof(columns[10].c_str()) : 0;
+    const double spent = columns.size() > 10 ? number_of(columns[10]) : 0;
     out[columns[0]].push_back({columns[1], columns[5] == "accept", false, spent});
   }
   return out;
@@ -94,7 +100,7 @@ Table read_as_xdp_table() {
     if (columns.size() > 10 && columns[10] == "n") continue;
     if (columns.size() > 11 && columns[11] == "n") continue;
     if (columns[4] != "accept" && columns[4] != "reject") continue;
-    const double spent = columns.size() > 9 ? std::atof(columns[9].c_str()) : 0;
+    const double spent = columns.size() > 9 ? number_of(columns[9]) : 0;
     out[columns[0]].push_back({columns[1], columns[6] == "accept", true, spent});
   }
   return out;
