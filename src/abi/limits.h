@@ -23,9 +23,10 @@ inline constexpr std::size_t kSubprogramsMax = 256;            // BPF_MAX_SUBPRO
 inline constexpr std::size_t kUsedMapsMax = 64;                // MAX_USED_MAPS
 inline constexpr std::size_t kKfuncsMax = 256;                 // MAX_KFUNC_DESCS
 inline constexpr std::size_t kPendingBranchesMax = 8192;       // BPF_COMPLEXITY_LIMIT_JMP_SEQ
-inline constexpr std::size_t kVerifierBytesMax = 64u << 20;    // states kept while one program is verified
-inline constexpr std::uint32_t kTailCallsMax = 33;             // MAX_TAIL_CALL_CNT
-inline constexpr std::size_t kObjectNameBytes = 16;            // BPF_OBJ_NAME_LEN, zero included
+inline constexpr std::size_t kVerifierBytesMax =
+    64u << 20;                                       // states kept while one program is verified
+inline constexpr std::uint32_t kTailCallsMax = 33;   // MAX_TAIL_CALL_CNT
+inline constexpr std::size_t kObjectNameBytes = 16;  // BPF_OBJ_NAME_LEN, zero included
 inline constexpr std::uint32_t kLoopIterationsMax = 8u << 20;  // BPF_MAX_LOOPS, for bpf_loop
 // Executed instructions of one packet in the checked interpreter. The kernel has no such limit;
 // ours must let every accepted program finish (8 Mi bpf_loop iterations are refused in practice by
@@ -50,20 +51,20 @@ inline constexpr std::size_t kObjectFunctionsMax =
     131'072;  // functions of all programs, repeated likewise
 inline constexpr std::size_t kObjectLinesMax =
     262'144;  // line records of all programs, repeated likewise
-inline constexpr std::size_t kLineTextBytesMax = 8u << 20;  // source text in those
+inline constexpr std::size_t kLineTextBytesMax = 8u << 20;     // source text in those
 inline constexpr std::size_t kObjectNamesBytesMax = 4u << 20;  // of functions and externs, likewise
 inline constexpr std::size_t kObjectDefectsMax = 4096;         // relocations that mean nothing
 inline constexpr std::size_t kObjectExternsMax = 4096;
 inline constexpr std::size_t kObjectMapSlotsMax = 65'536;      // initial entries of all maps
 inline constexpr std::size_t kObjectMapMembersMax = 1u << 20;  // met in map definitions
 inline constexpr std::size_t kCoreCandidatesMax = 1u << 18;    // types of a CO-RE target
-inline constexpr std::size_t kBtfTypesMax = 1u << 20;       // BTF_MAX_TYPE
-inline constexpr std::size_t kBtfDepthMax = 32;             // MAX_RESOLVE_DEPTH
-inline constexpr std::size_t kBtfNestingMax = 64;           // structs inside structs, by value
+inline constexpr std::size_t kBtfTypesMax = 1u << 20;          // BTF_MAX_TYPE
+inline constexpr std::size_t kBtfDepthMax = 32;                // MAX_RESOLVE_DEPTH
+inline constexpr std::size_t kBtfNestingMax = 64;              // structs inside structs, by value
 inline constexpr std::size_t kBtfVisitsMax = 65'536;  // types one recursive question may look at
-inline constexpr std::size_t kBtfTextBytesMax = 256u << 20;   // one graph as text, C or JSON
-inline constexpr std::size_t kBtfTextDepthMax = 512;          // types inside types, as C
-inline constexpr std::size_t kBtfTextVisitsMax = 1u << 26;    // types met while making C
+inline constexpr std::size_t kBtfTextBytesMax = 256u << 20;  // one graph as text, C or JSON
+inline constexpr std::size_t kBtfTextDepthMax = 512;         // types inside types, as C
+inline constexpr std::size_t kBtfTextVisitsMax = 1u << 26;   // types met while making C
 
 // --- packets (rules.md section 1; Linux 6.18: include/uapi/linux/bpf.h, include/net/xdp.h)
 inline constexpr std::size_t kHeadroomBytes = 256;  // XDP_PACKET_HEADROOM

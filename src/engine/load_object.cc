@@ -15,9 +15,9 @@
 #include "base/assert.h"
 #include "exec/interp/interpreter.h"
 #include "helpers/helpers.h"
-#include "kfuncs/kfuncs.h"
 #include "insn/helper_names.h"
 #include "insn/insn_table.h"
+#include "kfuncs/kfuncs.h"
 #include "verifier/structure.h"
 
 namespace lmn {
@@ -150,8 +150,9 @@ Result<std::unique_ptr<Program>> ObjectLoader::make_program(const ProgramSpec& s
   StructuredProgram structured = std::move(*checked);
   InterpreterOptions options;
   options.btf = spec_.btf.get();  // which object_ shares
-  LMN_TRY(program->compiled, make_interpreted(std::move(structured), environment, program->maps,
-                                              HelperTable{helper_function, kfunc_function}, options));
+  LMN_TRY(program->compiled,
+          make_interpreted(std::move(structured), environment, program->maps,
+                           HelperTable{helper_function, kfunc_function}, options));
   program->id = engine_.next_program_id_++;
   program->entry.id = program->id;
   program->entry.type = program->spec.type;

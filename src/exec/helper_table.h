@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HelperTable: how the execution engines find the body of a helper or kernel function. The promises and demands of a
-// call are in Environment::helpers; what is behind it is asked here, so that exec does not depend
-// on the helpers module (its sibling) and a test can put its own functions in.
+// HelperTable: how the execution engines find the body of a helper or kernel function. The promises
+// and demands of a call are in Environment::helpers; what is behind it is asked here, so that exec
+// does not depend on the helpers module (its sibling) and a test can put its own functions in.
 #pragma once
 
 #include <cstdint>

@@ -7,13 +7,17 @@
 // reaches, in libbpf's order, so that instruction numbers and the tag equal the kernel's.
 // References that need live objects stay symbolic:
 //
+// clang-format off: the table is one row per line
+//
 //   lddw, src = BPF_PSEUDO_MAP_IDX        imm = index into `maps`
 //   lddw, src = BPF_PSEUDO_MAP_IDX_VALUE  imm = index into `maps` | byte offset in the value << 32
-//   lddw, src = BPF_PSEUDO_FUNC           imm = instruction offset relative to the next slot, as
-//   for calls lddw, src = BPF_PSEUDO_BTF_ID         imm = index into `externs` call, src =
-//   BPF_PSEUDO_CALL           imm = instruction offset relative to the next slot call, src =
-//   BPF_PSEUDO_KFUNC_CALL     imm = index into `kfuncs` call, src = 0                         imm =
-//   helper id
+//   lddw, src = BPF_PSEUDO_FUNC           imm = slots from the next one on, as for calls
+//   lddw, src = BPF_PSEUDO_BTF_ID         imm = index into `externs`
+//   call, src = BPF_PSEUDO_CALL           imm = slots from the next one on
+//   call, src = BPF_PSEUDO_KFUNC_CALL     imm = index into `kfuncs`
+//   call, src = 0                         imm = helper id
+//
+// clang-format on
 #pragma once
 
 #include <cstdint>
@@ -68,8 +72,8 @@ struct ProgramSpec {
   std::vector<FunctionInfo> functions;  // sorted by insn; the first is the entry at 0
   // The function that gets what bpf_throw throws, if the program names one.
   std::optional<InsnIndex> exception_callback;
-  std::vector<LineInfo> lines;          // sorted by insn
-  std::vector<std::uint32_t> maps;      // what map references index: positions in ObjectSpec::maps
+  std::vector<LineInfo> lines;      // sorted by insn
+  std::vector<std::uint32_t> maps;  // what map references index: positions in ObjectSpec::maps
   std::vector<KfuncRef> kfuncs;
   std::vector<ExternRef> externs;
   bool is_autoload = true;  // false for SEC("?..."): only loaded when asked for by name

@@ -6,8 +6,8 @@
 // A listener can rebuild the whole tree of paths. One path is walked at a time; on_visit tells each
 // of its states in order. on_branch says that a second path goes on from the state visited last and
 // waits; on_next_path that the path waiting last goes on now. on_keep names the kept state that the
-// state visited last became; on_included that the state visited last lies within a kept one, so that
-// the path ends here.
+// state visited last became; on_included that the state visited last lies within a kept one, so
+// that the path ends here.
 //
 // Only tests listen: VerifyOptions::listener is null otherwise, and costs one test per instruction.
 // Threads: that of verify. Tested by tests/conformance/soundness_test.cc.

@@ -110,8 +110,9 @@ class EngineRunner final : public ObjectRunner {
     InterpreterOptions options;
     options.trace = trace;
     options.btf = object_->btf.get();
-    LMN_TRY(program_->compiled, make_interpreted(std::move(structured), environment, program_->maps,
-                                                 HelperTable{helper_function, kfunc_function}, options));
+    LMN_TRY(program_->compiled,
+            make_interpreted(std::move(structured), environment, program_->maps,
+                             HelperTable{helper_function, kfunc_function}, options));
     return {};
   }
 
