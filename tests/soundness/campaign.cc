@@ -100,6 +100,7 @@ bool SoundnessCampaign::run(const GeneratedProgram& program, CompiledProgram& co
   FirstTrap trap;
   RunContext context;
   context.traps = &trap;
+  context.clock = &clock_;
   watcher_.begin(tree_, buff);
   compiled.run(buff, context);
   ++counts_.runs;

@@ -15,6 +15,7 @@
 #include <random>
 #include <string>
 
+#include "base/clock.h"
 #include "soundness/exploration.h"
 #include "soundness/probe_world.h"
 #include "soundness/program_mutator.h"
@@ -52,6 +53,7 @@ class SoundnessCampaign {
  private:
   bool run(const GeneratedProgram& program, CompiledProgram& compiled, int packet_number);
 
+  FakeClock clock_;
   ProbeWorld world_;
   ProgramSource source_;
   std::mt19937_64 random_;

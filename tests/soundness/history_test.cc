@@ -562,7 +562,9 @@ class History : public ::testing::Test {
                : *kernel ? "accepted"
                          : "refused");
     EXPECT_EQ(ours.is_accepted(), one.verdict == Verdict::kHarmless) << ours.message;
-    if (kernel) EXPECT_EQ(*kernel, one.verdict == Verdict::kHarmless);
+    if (kernel) {
+      EXPECT_EQ(*kernel, one.verdict == Verdict::kHarmless);
+    }
     EXPECT_TRUE(campaign_.check(program, Knob::kEdge)) << campaign_.failure();
   }
 
@@ -585,6 +587,30 @@ TEST_F(History, ReservedFieldsAreRefused) {
   const std::vector<Insn> insns = {
       {Op::kMov64Imm, 0}, {.op = Op::kNeg64, .dst = 0, .off = -1}, {Op::kExit}};
   judge({18, "fields that are not used are 0", Verdict::kRefused, ""}, program_of(insns));
+}
+
+// docs/kernel-differences.md, verifier-4.
+TEST_F(History, ACallbackThatNeverRuns) {
+  auto insns = assemble(R"(
+  r2 = func never
+  call other
+  exit
+other:
+  r0 = 0
+  exit
+never:
+  r0 = 0
+  exit
+)");
+  ASSERT_TRUE(insns.has_value()) << insns.error().to_string();
+  GeneratedProgram program = program_of(std::move(*insns));
+  program.function_starts.push_back(static_cast<std::uint32_t>(program.insns.size() - 2));
+  EXPECT_TRUE(campaign_.world().judge(program).is_accepted());
+  EXPECT_TRUE(campaign_.check(program, Knob::kEdge)) << campaign_.failure();
+  const auto kernel = kernel_accepts(program);
+  if (kernel) {
+    EXPECT_FALSE(*kernel) << "the row verifier-4 is no longer true";
+  }
 }
 
 // 50: 2^n paths, each with a number of its own that counts.

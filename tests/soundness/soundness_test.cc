@@ -10,6 +10,7 @@
 // tested with states that were spoilt on purpose.
 //
 //   LMN_PROGRAMS=1000000   how many programs (default: 6 seconds of each seed)
+//   LMN_SECONDS=60         how long each seed runs, without LMN_PROGRAMS
 //   LMN_SEED=7             the fresh seed
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -24,10 +25,12 @@ namespace lmn {
 namespace {
 
 constexpr std::uint64_t kFixedSeed = 0x736f756e64;
-constexpr double kSeconds = 6;
+constexpr double kSecondsDefault = 6;
 
 void run_campaign(std::uint64_t seed) {
   const char* programs = std::getenv("LMN_PROGRAMS");
+  const char* time = std::getenv("LMN_SECONDS");
+  const double seconds_max = time != nullptr ? std::strtod(time, nullptr) : kSecondsDefault;
   const std::uint64_t wanted = programs != nullptr ? std::strtoull(programs, nullptr, 0) : 0;
   SoundnessCampaign campaign(seed);
   const auto begin = std::chrono::steady_clock::now();
@@ -35,7 +38,7 @@ void run_campaign(std::uint64_t seed) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   };
   std::uint64_t done = 0;
-  while (wanted != 0 ? done < wanted : seconds() < kSeconds) {
+  while (wanted != 0 ? done < wanted : seconds() < seconds_max) {
     ++done;
     if (!campaign.step()) {
       fmt::print("seed {}: {}", seed, campaign.summary());
