@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Puts known mistakes back into a copy of the verifier, one at a time, and measures whether the
-generic tests (soundness_test, agreement_test) find each: mutants.py BUILD_DIR [SECONDS] [PATTERN...]
+generic tests (soundness_test, agreement_test) find each.
 
-A mutant is a row of tests/soundness/mutants.json: the pattern's number, the file below src/verifier,
-the text to replace and what replaces it, and which sources to compile (the file itself when it is
-one). The copy and the objects lie in BUILD_DIR/mutants. The changed objects are linked before the
-library, so that they replace its members. Exit status 0: at least 80 of 100 were found.
+mutants.py BUILD_DIR [SECONDS] [PATTERN...]
+
+A mutant is a row of tests/soundness/mutants.json: the pattern's number, the file below
+src/verifier, the text to replace and what replaces it, and which sources to compile (the file
+itself when it is one). The copy and the objects lie in BUILD_DIR/mutants. The changed objects are
+linked before the library, so that they replace its members. Exit status 0: at least 80 of 100 were
+found.
 """
 import json
 import os

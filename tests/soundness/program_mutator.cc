@@ -160,7 +160,8 @@ Insn ProgramSource::any_insn() {
     insn.imm = kNearby[below(std::size(kNearby))];
     if (info.imm.use == FieldUse::kJump) insn.imm = static_cast<std::int64_t>(below(4));
     if (insn.op == Op::kCall) {
-      insn.src = insn.off = 0;
+      insn.src = 0;
+      insn.off = 0;
       insn.imm = static_cast<std::int64_t>(1 + below(40));
     }
     insn = normalised(insn);
