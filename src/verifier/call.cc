@@ -133,7 +133,7 @@ bool Explorer::check_helper_call(const Insn& insn) {
   clear_caller_saved(state_->frame());
   if (!set_result(*proto, facts)) return false;
   const bool is_tail_call = proto->id == BPF_FUNC_tail_call;
-  if ((proto->flags & kHelperChangesPacket) != 0 || is_tail_call) forget_packet_pointers();
+  if ((proto->flags & kHelperChangesPacket) != 0) forget_packet_pointers();
   return !is_tail_call || return_from_tail_call();
 }
 

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/assert.h"
 #include "verifier/explorer.h"
@@ -383,7 +384,7 @@ Flow Explorer::leave_frame() {
 }
 
 // A tail call out of a function that succeeds: the other program returns to the function's caller,
-// with any number. Packet pointers are gone already.
+// with any number, and the packet may have moved. One that fails comes back here and did nothing.
 bool Explorer::return_from_tail_call() {
   if (state_->frames.size() == 1) return true;
   if (state_->frame().is_callback) {
@@ -393,6 +394,9 @@ bool Explorer::return_from_tail_call() {
   PathState* other = push_branch(callsite + 1);
   if (other == nullptr) return false;
   other->frames.pop_back();
+  std::swap(*other, *state_);
+  forget_packet_pointers();
+  std::swap(*other, *state_);
   other->regs()[0] = RegState::unknown();
   return true;
 }
