@@ -110,15 +110,21 @@ struct ScalarOf {
     }
     // The ends differ by one in the high half: as signed halves [negative, positive] is one run,
     // through zero.
-    const std::uint64_t high_min = whole.umin >> kHalf;
-    const std::uint64_t high_max = whole.umax >> kHalf;
-    const std::int64_t low_of_min = HalfBits::to_signed(HalfBits::truncate(whole.umin));
-    const std::int64_t low_of_max = HalfBits::to_signed(HalfBits::truncate(whole.umax));
-    if (high_min + 1 == high_max && low_of_min < 0 && low_of_max >= 0) {
-      low.smin = std::max(low.smin, low_of_min);
-      low.smax = std::min(low.smax, low_of_max);
-      low.deduce();
-    }
+    meet_low_through_zero(whole.umin, whole.umax);
+    meet_low_through_zero(static_cast<std::uint64_t>(whole.smin),
+                          static_cast<std::uint64_t>(whole.smax));
+  }
+
+  // REQUIRES: the ends of a range that does not wrap, as numbers of W bits or sign-extended.
+  constexpr void meet_low_through_zero(std::uint64_t least, std::uint64_t most) {
+    const std::uint64_t step = Bits::truncate(most) >> kHalf;
+    const std::uint64_t before = Bits::truncate(least) >> kHalf;
+    const std::int64_t low_of_least = HalfBits::to_signed(HalfBits::truncate(least));
+    const std::int64_t low_of_most = HalfBits::to_signed(HalfBits::truncate(most));
+    if (HalfBits::truncate(before + 1) != step || low_of_least >= 0 || low_of_most < 0) return;
+    low.smin = std::max(low.smin, low_of_least);
+    low.smax = std::min(low.smax, low_of_most);
+    low.deduce();
   }
 
   // The ends of the whole range with their low halves moved into the low range: only numbers that
