@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Memory given to helpers: blocks with a size, constant strings, locks and timers in map values.
-// Tested by paths_test.cc.
+// Tested by paths_test.cc and paths_calls_test.cc.
 // Source: Linux 6.18, kernel/bpf/verifier.c (check_helper_mem_access, check_mem_size_reg,
 // check_reg_const_str, process_spin_lock, process_timer_func).
 #include <fmt/format.h>

@@ -7,7 +7,7 @@
 // once all paths from the kept state have ended, for only then are all marks known. Within: every
 // number counts; used where the kept state is still being walked (iterating callbacks, may_goto) or
 // was part of such a loop. Exact: the same state again, which means a loop that never ends.
-// Tested by paths_test.cc.
+// Tested by paths_test.cc and paths_calls_test.cc.
 // Source: Linux 6.18, kernel/bpf/verifier.c (is_state_visited, states_equal, regsafe, stacksafe).
 #include <fmt/format.h>
 

@@ -9,8 +9,10 @@
 //   pointers    pointer-arithmetic: offsets stay small and known enough; kinds that forbid it
 //   memory      packet-bounds, context-access, map-access, stack-access, memory-access, null-check:
 //               every access lies where the program may read or write
-//   calls       call-argument: each argument is what the helper's row demands; callback;
+//   calls       call-argument: each argument is what the helper's or kfunc's row demands; callback;
 //               call-frames, stack-depth: 8 frames, 512 bytes together
+//   families    dynptr, iterator: what stands for them on the stack; map-field: locks and timers in
+//               map values
 //   balance     reference: what was acquired is released on every path; lock: no lock, RCU, preempt
 //               or interrupt section is left open, and what may be done inside
 //   ends        infinite-loop, complexity, memory-limit: each path ends within the limits;
@@ -26,12 +28,13 @@
 // Differences from Linux 6.18: (1) numbers are known a little better (domain/); (2) what is kept of
 // states inside unfinished loops is compared with all numbers counting, where the kernel computes
 // which of them do; (3) no Spectre rules.
-// Not done yet: references to kernel functions (kfuncs), and with them the families that exist only
-// through them (lists, trees, allocated objects, interrupt flags); arenas; exceptions.
+// Not done yet: objects of a kernel (tasks, cgroups, connections) and allocated objects with their
+// lists and trees, kptrs, exception callbacks, arenas: refused by name. Reading a map's own fields.
+// Stack that bpf_fastcall code saves around a call counts, for here it is used.
 // Threads: a pure function of its arguments.
-// Tested by paths_test.cc and tests/conformance/verifier_conformance.cc; forge_test.cc proves that
-// nobody else can make a VerifiedProgram.
-// Source: Linux 6.18, kernel/bpf/verifier.c.
+// Tested by paths_test.cc, paths_calls_test.cc and tests/conformance/verifier_conformance.cc;
+// forge_test.cc proves that nobody else can make a VerifiedProgram. Source: Linux 6.18,
+// kernel/bpf/verifier.c.
 #pragma once
 
 #include <cstdint>
