@@ -322,9 +322,12 @@ const Step* load_context(Machine& machine, const Step* step, std::uint32_t size_
   const std::uint64_t base = machine.shadow[step->src].object;
   const auto offset = static_cast<std::int64_t>(machine.value[step->src] - base) + step->off;
   const ContextLoad load = machine.image->context_load(offset, size_bytes);
-  // A sign-extended half of a pointer was once taken for a pointer (CVE-2024-47702): no field may
-  // be read so.
-  if (!load.is_allowed || extends_sign) {
+  // A sign-extended half of a pointer was once taken for a pointer (CVE-2024-47702): numbers alone
+  // may be read so.
+  const bool is_pointer = load.kind == ContextFieldKind::kPacketData ||
+                          load.kind == ContextFieldKind::kPacketEnd ||
+                          load.kind == ContextFieldKind::kPacketMeta;
+  if (!load.is_allowed || (extends_sign && is_pointer)) {
     check_access(machine, step, step->src, size_bytes, Access::kRead);
     return nullptr;
   }
@@ -335,6 +338,10 @@ const Step* load_context(Machine& machine, const Step* step, std::uint32_t size_
   auto set_pointer = [&](const std::uint8_t* pointer, ValueKind kind) {
     machine.value[step->dst] = reinterpret_cast<std::uintptr_t>(pointer);
     machine.shadow[step->dst] = Shadow::packet(kind, generation);
+  };
+  const auto set_number = [&](std::uint32_t number) {
+    const std::int64_t extended = static_cast<std::int32_t>(number);
+    machine.set_scalar(step->dst, extends_sign ? static_cast<std::uint64_t>(extended) : number);
   };
   switch (load.kind) {
     case ContextFieldKind::kPacketData:
@@ -347,13 +354,13 @@ const Step* load_context(Machine& machine, const Step* step, std::uint32_t size_
       set_pointer(buff.data_meta, ValueKind::kPacketMeta);
       break;
     case ContextFieldKind::kIngressIfindex:
-      machine.set_scalar(step->dst, buff.rxq != nullptr ? buff.rxq->ifindex : 0);
+      set_number(buff.rxq != nullptr ? buff.rxq->ifindex : 0);
       break;
     case ContextFieldKind::kRxQueueIndex:
-      machine.set_scalar(step->dst, buff.rxq != nullptr ? buff.rxq->queue_index : 0);
+      set_number(buff.rxq != nullptr ? buff.rxq->queue_index : 0);
       break;
     case ContextFieldKind::kEgressIfindex:
-      machine.set_scalar(step->dst, buff.egress_ifindex);
+      set_number(buff.egress_ifindex);
       break;
   }
   return step + 1;
