@@ -389,7 +389,6 @@ bool Explorer::access_context(const MemoryAccess& access) {
     return reject(Rule::kContextAccess, refusal);
   }
   RegState out = RegState::number(Scalar::of_width(32));
-  bool is_pointer = true;
   switch (field->kind) {
     case ContextFieldKind::kPacketData:
       out = RegState::pointer(RegKind::kPacket);
@@ -403,13 +402,10 @@ bool Explorer::access_context(const MemoryAccess& access) {
     case ContextFieldKind::kIngressIfindex:
     case ContextFieldKind::kRxQueueIndex:
     case ContextFieldKind::kEgressIfindex:
-      is_pointer = false;
       break;
   }
-  if (is_pointer && access.is_sign_extending) return reject(Rule::kContextAccess, refusal);
-  if (!is_pointer && access.is_sign_extending) {
-    out = RegState::number(narrowed(access.size, true));
-  }
+  // Linux allows it for fields that are numbers; here nothing that runs programs has it.
+  if (access.is_sign_extending) return reject(Rule::kContextAccess, refusal);
   if (access.value >= 0) reg(static_cast<std::uint8_t>(access.value)) = out;
   return true;
 }
