@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Takes the ELF image out of a compressed kernel: unpack_vmlinux.py VMLINUZ OUT
 
-The image lies in vmlinuz as a zstd frame; frames are tried in the order of their magic numbers until
-one unpacks to an ELF file. Exit status 1 when none does.
+The image lies in vmlinuz as a zstd frame; frames are tried in the order of their magic numbers
+until one unpacks to an ELF file. Exit status 1 when none does.
 """
 
 import subprocess

@@ -264,8 +264,10 @@ class Agreement : public ::testing::Test {
 TEST_F(Agreement, FixedSeed) { run_seed(kFixedSeed); }
 
 TEST_F(Agreement, FreshSeed) {
+  // A gate must answer alike for the same tree: what a new seed finds is work, not a broken change.
   const char* seed = std::getenv("LMN_SEED");
-  run_seed(seed != nullptr ? std::strtoull(seed, nullptr, 0) : std::random_device{}());
+  if (seed == nullptr) GTEST_SKIP() << "no LMN_SEED: ./dev conformance agreement gives a new one";
+  run_seed(std::strtoull(seed, nullptr, 0));
 }
 
 }  // namespace

@@ -54,8 +54,10 @@ void run_campaign(std::uint64_t seed) {
 TEST(Soundness, FixedSeed) { run_campaign(kFixedSeed); }
 
 TEST(Soundness, FreshSeed) {
+  // A gate must answer alike for the same tree: what a new seed finds is work, not a broken change.
   const char* seed = std::getenv("LMN_SEED");
-  run_campaign(seed != nullptr ? std::strtoull(seed, nullptr, 0) : std::random_device{}());
+  if (seed == nullptr) GTEST_SKIP() << "no LMN_SEED: ./dev conformance soundness gives a new one";
+  run_campaign(std::strtoull(seed, nullptr, 0));
 }
 
 }  // namespace
