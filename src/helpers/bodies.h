@@ -11,15 +11,12 @@
 // host addresses of as many bytes as the row demands; a map is a lmn::Map*; the context argument is
 // not looked at, because the packet is context->buff. Everything else is any 64 bits.
 //
-// Arguments that the kernel declares as 32 bits wide (an offset, a size, an ifindex) lose their
-// upper half there: as_u32 and as_s32 do the same.
 // Threads: the worker that owns the RunContext. Tested by helpers_test.cc.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <span>
 
+#include "packet/guest_call.h"
 #include "packet/run_context.h"
 
 // clang-format off
@@ -46,29 +43,14 @@ namespace lmn {
 
 namespace helper {
 
-// A signed result as a register holds it: sign-extended.
-constexpr std::uint64_t result(std::int64_t value) { return static_cast<std::uint64_t>(value); }
-// A failure, from a positive errno.
-constexpr std::uint64_t failure(int errno_value) { return result(-errno_value); }
-
-constexpr std::uint32_t as_u32(std::uint64_t value) { return static_cast<std::uint32_t>(value); }
-constexpr std::int32_t as_s32(std::uint64_t value) { return static_cast<std::int32_t>(value); }
-
-template <typename T>
-T* as_pointer(std::uint64_t value) {
-  return reinterpret_cast<T*>(static_cast<std::uintptr_t>(value));
-}
-
-// What the program may read from `address` on, copied to `out`: the number of bytes, 0 for none.
-inline std::size_t read_guest(const RunContext& context, std::uint64_t address,
-                              std::span<std::uint8_t> out) noexcept {
-  if (context.read_guest == nullptr) return 0;
-  return context.read_guest(context.engine_state, address, out);
-}
-
-// The kernel's own errno for "this driver cannot": outside the range of user space's errno.h.
-// Source: Linux 6.18, include/linux/errno.h.
-inline constexpr int kEnotsupp = 524;
+using guest::as_pointer;
+using guest::as_s32;
+using guest::as_u32;
+using guest::failure;
+using guest::kEnotsupp;
+using guest::read_guest;
+using guest::result;
 
 }  // namespace helper
+
 }  // namespace lmn

@@ -17,10 +17,9 @@
 // Threads: the worker that owns the RunContext. Tested by kfuncs_test.cc.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <span>
 
+#include "packet/guest_call.h"
 #include "packet/run_context.h"
 
 // clang-format off
@@ -43,32 +42,14 @@ namespace lmn {
 
 namespace kfunc {
 
-// A signed result as a register holds it: sign-extended.
-constexpr std::uint64_t result(std::int64_t value) { return static_cast<std::uint64_t>(value); }
-// A failure, from a positive errno.
-constexpr std::uint64_t failure(int errno_value) { return result(-errno_value); }
-
-// Arguments that the kernel declares as 32 bits wide lose their upper half.
-constexpr std::uint32_t as_u32(std::uint64_t value) { return static_cast<std::uint32_t>(value); }
-constexpr std::int32_t as_s32(std::uint64_t value) { return static_cast<std::int32_t>(value); }
-
-template <typename T>
-T* as_pointer(std::uint64_t value) {
-  return reinterpret_cast<T*>(static_cast<std::uintptr_t>(value));
-}
-
-// What the program may read from `address` on, copied to `out`: the number of bytes, 0 for none.
-inline std::size_t read_guest(const RunContext& context, std::uint64_t address,
-                              std::span<std::uint8_t> out) noexcept {
-  if (context.read_guest == nullptr) return 0;
-  return context.read_guest(context.engine_state, address, out);
-}
-
-// All of `out` from `address`, or nothing that counts.
-inline bool read_guest_all(const RunContext& context, std::uint64_t address,
-                           std::span<std::uint8_t> out) noexcept {
-  return read_guest(context, address, out) == out.size();
-}
+using guest::as_pointer;
+using guest::as_s32;
+using guest::as_u32;
+using guest::failure;
+using guest::read_guest;
+using guest::read_guest_all;
+using guest::result;
 
 }  // namespace kfunc
+
 }  // namespace lmn
