@@ -388,7 +388,7 @@ bool Explorer::access_context(const MemoryAccess& access) {
       program_.spec().expected_attach_type != BPF_XDP_DEVMAP) {
     return reject(Rule::kContextAccess, refusal);
   }
-  RegState out = RegState::number(Scalar::of_width(32));
+  RegState out = RegState::number(narrowed(access.size, access.is_sign_extending));
   switch (field->kind) {
     case ContextFieldKind::kPacketData:
       out = RegState::pointer(RegKind::kPacket);
@@ -404,8 +404,8 @@ bool Explorer::access_context(const MemoryAccess& access) {
     case ContextFieldKind::kEgressIfindex:
       break;
   }
-  // Linux allows it for fields that are numbers; here nothing that runs programs has it.
-  if (access.is_sign_extending) return reject(Rule::kContextAccess, refusal);
+  // Half an address with copies of its sign is no address (CVE-2024-47702).
+  if (out.is_pointer() && access.is_sign_extending) return reject(Rule::kContextAccess, refusal);
   if (access.value >= 0) reg(static_cast<std::uint8_t>(access.value)) = out;
   return true;
 }

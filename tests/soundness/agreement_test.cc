@@ -38,6 +38,7 @@ namespace {
 
 constexpr std::uint64_t kFixedSeed = 0x6167726565;
 constexpr double kSecondsDefault = 12;
+constexpr std::size_t kLogBytes = std::size_t{1} << 22;
 
 bool divides(const Insn& insn) {
   const int operation = opcode_of(insn.op) & 0xf0;
@@ -108,12 +109,15 @@ class Agreement : public ::testing::Test {
     }
   }
 
-  KernelProgram load(const GeneratedProgram& program) const {
+  // Without `log_bytes` the kernel is asked for its verdict alone: its words cost far more than its
+  // thinking.
+  KernelProgram load(const GeneratedProgram& program, std::size_t log_bytes) const {
     const std::vector<std::uint8_t> bytes = encode_program(program.insns);
     std::vector<struct bpf_insn> raw(bytes.size() / sizeof(struct bpf_insn));
     std::memcpy(raw.data(), bytes.data(), bytes.size());
     KernelLoadOptions options;
     options.fd_array = fds_;
+    options.log_bytes = log_bytes;
     if (program.function_starts.size() > 1) options.function_starts = program.function_starts;
     return KernelProgram::load(raw, options);
   }
@@ -121,7 +125,7 @@ class Agreement : public ::testing::Test {
   void compare(const GeneratedProgram& program, Knob knob) {
     ++programs_[static_cast<std::size_t>(knob)];
     const Judgement ours = world_.judge(program);
-    const KernelProgram kernel = load(program);
+    const KernelProgram kernel = load(program, 0);
     if (kernel.is_loaded()) {
       ++kernel_accepted_[static_cast<std::size_t>(knob)];
       cover(program);
@@ -137,13 +141,13 @@ class Agreement : public ::testing::Test {
         const GeneratedProgram small = reduce(program, [&](const GeneratedProgram& smaller) {
           // What takes long once would take long each time.
           return !is_about_limits(ours.rule) && world_.judge(smaller).rule == ours.rule &&
-                 load(smaller).is_loaded();
+                 load(smaller, 0).is_loaded();
         });
         refused.example = world_.judge(small).message + "\n" + reduced_text(small);
       }
       return;
     }
-    const std::string why = last_line(kernel.log());
+    const std::string why = last_line(load(program, kLogBytes).log());
     const std::string_view known = explanation(program, why);
     const std::string kind = known.empty() ? without_numbers(why) : std::string(known);
     if (known.empty()) ++unexplained_;
@@ -151,7 +155,7 @@ class Agreement : public ::testing::Test {
     const GeneratedProgram small = reduce(program, [&](const GeneratedProgram& smaller) {
       if (why.find("too large") != std::string::npos) return false;
       if (!world_.judge(smaller).is_accepted()) return false;
-      const KernelProgram again = load(smaller);
+      const KernelProgram again = load(smaller, kLogBytes);
       return !again.is_loaded() && without_numbers(last_line(again.log())) == without_numbers(why);
     });
     fmt::print("only we accept ({}); errno {}, the kernel says: {}\n{}\n",

@@ -240,6 +240,10 @@ out:
   r0 = 0
   exit
 )"},
+    {24, "a number of the context may be", Verdict::kHarmless, R"(
+  r0 = *(s32 *)(r1 +12)
+  exit
+)"},
     {25, "a function moves the packet", Verdict::kRefused, R"(
   r6 = r1
   r8 = *(u32 *)(r6 +0)
