@@ -35,21 +35,9 @@
 #include <vector>
 
 #include "base/result.h"
+#include "packet/net_address.h"
 
 namespace lmn {
-
-// In network order; IPv4 has the first 4 bytes and zeroes behind them.
-using IpAddress = std::array<std::uint8_t, 16>;
-using MacAddress = std::array<std::uint8_t, 6>;
-
-enum class IpFamily : std::uint8_t { kIpv4, kIpv6 };
-
-struct IpPrefix {
-  IpFamily family = IpFamily::kIpv4;
-  std::uint8_t bits = 0;
-  IpAddress address{};  // zero behind `bits`
-  bool covers(const IpAddress& other) const noexcept;
-};
 
 enum class RouteType : std::uint8_t {
   kUnicast,
