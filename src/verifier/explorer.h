@@ -39,13 +39,13 @@
 #include <unordered_map>
 #include <vector>
 
+#include "btf/map_fields.h"
 #include "insn/insn_table.h"
 #include "verifier/domain/refine.h"
 #include "verifier/domain/scalar_ops.h"
 #include "verifier/function_signature.h"
 #include "verifier/helper_maps.h"
 #include "verifier/liveness.h"
-#include "verifier/map_fields.h"
 #include "verifier/state.h"
 #include "verifier/verifier.h"
 
@@ -126,6 +126,7 @@ class Explorer {
   friend class PrecisionWalk;
 
   // --- explorer.cc
+  bool walk_all();
   bool explore(PathState initial);
   Flow step();
   void refuse_deferred();

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "btf/map_fields.h"
 #include "harness/kernel_oracle.h"
 #include "helpers/helpers.h"
 #include "insn/codec.h"
@@ -30,7 +31,6 @@
 #include "insn/insn_table.h"
 #include "kfuncs/kfuncs.h"
 #include "object/object_reader.h"
-#include "verifier/map_fields.h"
 #include "verifier/verifier.h"
 
 namespace lmn {

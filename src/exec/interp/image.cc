@@ -12,11 +12,11 @@
 #include <bit>
 
 #include "btf/btf.h"
+#include "btf/map_fields.h"
 #include "exec/helper_table.h"
 #include "exec/interp/kfunc_call.h"
 #include "insn/insn_table.h"
 #include "maps/map.h"
-#include "verifier/map_fields.h"
 
 namespace lmn::interp {
 namespace {
