@@ -8,6 +8,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 namespace lmn {
@@ -15,6 +16,13 @@ namespace lmn {
 // In network order; IPv4 has the first 4 bytes and zeroes behind them.
 using IpAddress = std::array<std::uint8_t, 16>;
 using MacAddress = std::array<std::uint8_t, 6>;
+
+// The first `bits` of an address, zeroes behind them.
+IpAddress masked(const IpAddress& address, std::uint32_t bits) noexcept;
+
+struct IpAddressHash {
+  std::size_t operator()(const IpAddress& address) const noexcept;
+};
 
 enum class IpFamily : std::uint8_t { kIpv4, kIpv6 };
 

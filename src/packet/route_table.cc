@@ -16,16 +16,6 @@ constexpr std::uint32_t kIpv4MtuMax = 0xffff;
 constexpr std::uint32_t kIpv6MtuMin = 1280;
 constexpr std::uint32_t kIpv6MtuMax = 0xffff + 40;
 
-IpAddress masked(const IpAddress& address, std::uint32_t bits) {
-  IpAddress result{};
-  const std::uint32_t whole = bits / 8;
-  std::memcpy(result.data(), address.data(), whole);
-  if (bits % 8 != 0) {
-    result[whole] = static_cast<std::uint8_t>(address[whole] & (0xff00u >> (bits % 8)));
-  }
-  return result;
-}
-
 std::uint32_t common_bits(const IpAddress& a, const IpAddress& b) {
   std::uint32_t bits = 0;
   while (bits < 128 && ((a[bits / 8] ^ b[bits / 8]) & (0x80u >> (bits % 8))) == 0) ++bits;
@@ -67,17 +57,6 @@ bool applies(const RouteRule& rule, const RouteQuery& query) {
 }
 
 }  // namespace
-
-bool IpPrefix::covers(const IpAddress& other) const noexcept {
-  return masked(other, bits) == address;
-}
-
-std::size_t RouteTable::AddressHash::operator()(const IpAddress& address) const noexcept {
-  std::uint64_t words[2];
-  std::memcpy(words, address.data(), sizeof words);
-  std::uint64_t mixed = (words[0] ^ (words[1] * 0x9e3779b97f4a7c15ull)) * 0xbf58476d1ce4e5b9ull;
-  return mixed ^ (mixed >> 32);
-}
 
 RouteTable::RouteTable() {
   for (const auto& [priority, table] :

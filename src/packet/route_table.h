@@ -122,13 +122,10 @@ class RouteTable {
   std::uint32_t mtu_of(const Route& route) const noexcept;
 
  private:
-  struct AddressHash {
-    std::size_t operator()(const IpAddress& address) const noexcept;
-  };
   // The routes of one prefix length.
   struct Level {
     std::uint8_t bits = 0;
-    std::unordered_map<IpAddress, std::vector<Route>, AddressHash> routes;
+    std::unordered_map<IpAddress, std::vector<Route>, IpAddressHash> routes;
   };
   struct Table {
     IpFamily family;
@@ -159,7 +156,7 @@ class RouteTable {
   std::vector<OwnAddress> addresses_;
   std::vector<Table> tables_;
   std::vector<RouteRule> rules_;  // by priority
-  std::unordered_multimap<IpAddress, Neighbour, AddressHash> neighbours_;
+  std::unordered_multimap<IpAddress, Neighbour, IpAddressHash> neighbours_;
   bool has_ipv4_rules_ = false;
 };
 
