@@ -37,6 +37,7 @@
 #include "ports/port.h"
 #include "spec/environment.h"
 #include "spec/object_spec.h"
+#include "verifier/verifier.h"
 
 namespace lmn {
 
@@ -49,9 +50,18 @@ struct EngineOptions {
   std::uint64_t seed = 0;        // of random numbers and hash tables; 0: from the system
 };
 
+// What the verifier says of the program that it refused, for tools that explain it (explain.h).
+struct LoadRefusal {
+  ProgramSpec program;  // as it was judged
+  Error error;
+  VerifierReport report;  // fresh when the structural stage refused
+};
+
 struct LoadOptions {
   std::string object_name;            // for messages and for names of global data maps
   std::vector<std::string> programs;  // names; empty: every program of type XDP
+  // Filled when load() fails because the verifier refuses a program; null: not wanted.
+  std::optional<LoadRefusal>* refusal = nullptr;
 };
 
 struct TestRunOptions {
@@ -75,9 +85,9 @@ class Engine final : public MapHost, public PortDirectory {
   static Environment environment(Strictness strictness);
   ~Engine() override;
 
-  // Creates the maps that the chosen programs use, checks and prepares the programs, fills initial
-  // slots. All or nothing. Errors name program or map; those of programs carry instruction and
-  // source line.
+  // Creates the maps that the chosen programs use, verifies and prepares the programs, fills
+  // initial slots. All or nothing, and nothing that the verifier refuses: there is no switch.
+  // Errors name program or map; those of programs carry rule, instruction, source line and remedy.
   Result<LoadedObject*> load(const ObjectSpec& spec, const LoadOptions& options);
   // Opens what a port specification describes: one port, or the two of a pair.
   Result<std::vector<Port*>> open_port(std::string_view spec);

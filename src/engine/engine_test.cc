@@ -11,7 +11,10 @@
 #include <cerrno>
 
 #include "engine/callback_sink.h"
+#include "exec/interp/interpreter.h"
+#include "helpers/helpers.h"
 #include "insn/assemble.h"
+#include "kfuncs/kfuncs.h"
 #include "ports/memory/memory_port.h"
 
 namespace lmn {
@@ -84,6 +87,19 @@ class EngineTest : public ::testing::Test {
     spec.maps.push_back(map_spec("count", BPF_MAP_TYPE_ARRAY, 8, 1));
     return spec;
   }
+  // A program that the engine would refuse, made the only other way there is.
+  static Program unproved_program(std::string_view text) {
+    Program program;
+    program.spec = program_from(text);
+    const Environment environment = Engine::environment(Strictness::kTrusted);
+    auto structured = check_structure(environment, program.spec, {});
+    EXPECT_TRUE(structured.has_value()) << structured.error().to_string();
+    auto made = make_interpreted(*std::move(structured), environment, {},
+                                 HelperTable{helper_function, kfunc_function}, {});
+    EXPECT_TRUE(made.has_value()) << made.error().to_string();
+    program.compiled = *std::move(made);
+    return program;
+  }
   MemoryPort& open_memory(const std::string& text) {
     auto ports = engine_->open_port(text);
     EXPECT_TRUE(ports.has_value()) << ports.error().to_string();
@@ -134,15 +150,66 @@ TEST_F(EngineTest, TestRunGivesVerdictPacketAndTraps) {
   EXPECT_EQ(result->verdict, 3u);
   EXPECT_EQ(result->packet, packet(3));
   EXPECT_TRUE(result->traps.empty());
+}
 
-  ObjectSpec wild;
-  wild.programs.push_back(program_from("r1 = *(u32 *)(r1 +0)\nr0 = *(u8 *)(r1 +4000)\nexit"));
-  object = load(wild);
-  result = engine_->test_run(*object->programs[0], packet(2), {});
+TEST_F(EngineTest, TestRunTellsWhyARunWasStopped) {
+  Program wild = unproved_program("r1 = *(u32 *)(r1 +0)\nr0 = *(u8 *)(r1 +4000)\nexit");
+  ASSERT_NE(wild.compiled, nullptr);
+  const auto result = engine_->test_run(wild, packet(2), {});
   ASSERT_TRUE(result.has_value());
   EXPECT_EQ(result->verdict, static_cast<std::uint32_t>(XDP_ABORTED));
   ASSERT_EQ(result->traps.size(), 1u);
   EXPECT_NE(result->traps[0].text.find("insn 1"), std::string::npos) << result->traps[0].text;
+}
+
+TEST_F(EngineTest, NothingIsLoadedThatTheVerifierRefuses) {
+  // Each passes the structural stage: only the walk along the paths sees what is wrong.
+  const struct {
+    std::string_view text;
+    Rule rule;
+  } cases[] = {
+      {"r1 = *(u32 *)(r1 +0)\nr0 = *(u8 *)(r1 +0)\nexit", Rule::kPacketBounds},
+      {"r0 = r3\nexit", Rule::kUninitialised},
+      {"r0 = *(u32 *)(r1 +256)\nexit", Rule::kContextAccess},
+      {"r0 = 1\nagain:\nif r0 != 0 goto again\nexit", Rule::kInfiniteLoop},
+  };
+  for (const auto& one : cases) {
+    ObjectSpec spec;
+    spec.programs.push_back(program_from(one.text, "bad"));
+    std::optional<LoadRefusal> refusal;
+    LoadOptions options;
+    options.refusal = &refusal;
+    const auto loaded = engine_->load(spec, options);
+    ASSERT_FALSE(loaded.has_value()) << one.text;
+    EXPECT_NE(loaded.error().message.find("prog \"bad\": insn "), std::string::npos)
+        << loaded.error().message;
+    EXPECT_NE(loaded.error().message.find(rule_info(one.rule).id), std::string::npos)
+        << loaded.error().message;
+    ASSERT_TRUE(refusal.has_value());
+    EXPECT_TRUE(refusal->report.is_refused);
+    EXPECT_EQ(refusal->report.rule, one.rule);
+    EXPECT_EQ(refusal->program.name, "bad");
+    EXPECT_FALSE(refusal->report.kernel_message.empty());
+  }
+}
+
+TEST_F(EngineTest, FrozenMapsDecideWhatIsDead) {
+  // The kernel's way of guarding a helper that an older kernel lacks: a read-only constant.
+  ObjectSpec spec;
+  spec.programs.push_back(program_from(
+      "r1 = map[idx:0]+0\nr0 = *(u32 *)(r1 +0)\nif r0 == 0 goto out\ncall 9999\nout:\nexit"));
+  spec.programs[0].maps = {0};
+  spec.maps.push_back(map_spec("prog.rodata", BPF_MAP_TYPE_ARRAY, 4, 1));
+  spec.maps[0].map_flags = BPF_F_RDONLY_PROG;
+  spec.maps[0].contents = {0, 0, 0, 0};
+  spec.maps[0].is_frozen_at_load = true;
+  LoadedObject* object = load(spec);
+  ASSERT_NE(object, nullptr);
+  EXPECT_EQ(engine_->test_run(*object->programs[0], packet(0), {})->verdict, 0u);
+  spec.maps[0].contents[0] = 1;
+  const auto refused = engine_->load(spec, {});
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_NE(refused.error().message.find("9999"), std::string::npos) << refused.error().message;
 }
 
 TEST_F(EngineTest, TestRunRefusesWhatAFrameCannotHold) {

@@ -13,12 +13,10 @@
 #include <cstring>
 
 #include "base/assert.h"
+#include "engine/prove.h"
 #include "exec/interp/interpreter.h"
 #include "helpers/helpers.h"
-#include "insn/helper_names.h"
-#include "insn/insn_table.h"
 #include "kfuncs/kfuncs.h"
-#include "verifier/structure.h"
 
 namespace lmn {
 namespace {
@@ -31,22 +29,6 @@ std::string program_names(const ObjectSpec& spec) {
     names.push_back(fmt::format("{} (section '{}')", program.name, program.section));
   }
   return names.empty() ? "it has no program" : fmt::format("it has {}", fmt::join(names, ", "));
-}
-
-// Why a helper that Linux has is not offered here: the helpers' own table knows, the pass that
-// refuses the call does not.
-Error with_helper_reason(Error error, const ProgramSpec& program) {
-  for (const Insn& insn : program.insns) {
-    if (!is_helper_call(insn)) continue;
-    const auto id = static_cast<std::uint32_t>(insn.imm);
-    const std::string_view reason = helper_refusal(id);
-    if (reason.empty()) continue;
-    const std::string_view name = uapi_helper_name(insn.imm);
-    if (!error.message.contains(fmt::format("unknown func {}#{}", name, id))) continue;
-    error.remedy = fmt::format("{}: {}", name, reason);
-    break;
-  }
-  return error;
 }
 
 }  // namespace
@@ -145,13 +127,11 @@ Result<std::unique_ptr<Program>> ObjectLoader::make_program(const ProgramSpec& s
     map_specs.push_back(maps_by_position_[position]->spec());
   }
   const Environment environment = Engine::environment(engine_.options_.strictness);
-  auto checked = check_structure(environment, program->spec, map_specs);
-  if (!checked) return make_error(with_helper_reason(std::move(checked.error()), program->spec));
-  StructuredProgram structured = std::move(*checked);
+  LMN_TRY(const VerifiedProgram verified, prove(environment, program->spec, map_specs));
   InterpreterOptions options;
   options.btf = spec_.btf.get();  // which object_ shares
   LMN_TRY(program->compiled,
-          make_interpreted(std::move(structured), environment, program->maps,
+          make_interpreted(verified.structure(), environment, program->maps,
                            HelperTable{helper_function, kfunc_function}, options));
   program->id = engine_.next_program_id_++;
   program->entry.id = program->id;
@@ -161,6 +141,17 @@ Result<std::unique_ptr<Program>> ObjectLoader::make_program(const ProgramSpec& s
   program->entry.interpreter_image = program->compiled->interpreter_image();
   program->entry.program = program->compiled.get();
   return program;
+}
+
+Result<VerifiedProgram> ObjectLoader::prove(const Environment& environment,
+                                            const ProgramSpec& program,
+                                            std::span<const MapSpec> maps) const {
+  VerifierReport report;
+  auto verified = prove_program(environment, program, maps, spec_.btf.get(), &report);
+  if (!verified && options_.refusal != nullptr) {
+    *options_.refusal = LoadRefusal{program, verified.error(), std::move(report)};
+  }
+  return verified;
 }
 
 Result<std::uint32_t> ObjectLoader::slot_value(const Map& map, const MapInitialSlot& slot) const {

@@ -3,15 +3,17 @@
 // ObjectLoader: from an ObjectSpec to live maps and programs: all of them or none. Internal; the
 // API is Engine::load.
 //
-// Order: choose programs -> create the maps they use -> write initial contents and freeze -> check
+// Order: choose programs -> create the maps they use -> write initial contents and freeze -> verify
 // and prepare programs -> fill slots that name programs or maps. A failure destroys what was made
 // so far. Threads: one call on the control thread. Tested by engine_test.cc.
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "engine/engine.h"
+#include "verifier/verifier.h"
 
 namespace lmn {
 
@@ -28,6 +30,8 @@ class ObjectLoader {
   Result<Map*> map_at(std::uint32_t position);
   Result<std::unique_ptr<Map>> make_map(const MapSpec& spec);
   Result<std::unique_ptr<Program>> make_program(const ProgramSpec& spec);
+  Result<VerifiedProgram> prove(const Environment& environment, const ProgramSpec& program,
+                                std::span<const MapSpec> maps) const;
   Result<void> fill_slots();
   Result<std::uint32_t> slot_value(const Map& map, const MapInitialSlot& slot) const;
 

@@ -10,12 +10,12 @@
 #include "abi/limits.h"
 #include "base/file.h"
 #include "engine/engine.h"
+#include "engine/prove.h"
 #include "exec/interp/interpreter.h"
 #include "helpers/helpers.h"
 #include "kfuncs/kfuncs.h"
 #include "object/object_reader.h"
 #include "runners/object_runner.h"
-#include "verifier/structure.h"
 
 namespace lmn {
 namespace {
@@ -106,12 +106,13 @@ class EngineRunner final : public ObjectRunner {
     const Environment environment = Engine::environment(Strictness::kTrusted);
     std::vector<MapSpec> map_specs;
     for (const Map* map : program_->maps) map_specs.push_back(map->spec());
-    LMN_TRY(StructuredProgram structured, check_structure(environment, program_->spec, map_specs));
+    LMN_TRY(const VerifiedProgram verified,
+            prove_program(environment, program_->spec, map_specs, object_->btf.get()));
     InterpreterOptions options;
     options.trace = trace;
     options.btf = object_->btf.get();
     LMN_TRY(program_->compiled,
-            make_interpreted(std::move(structured), environment, program_->maps,
+            make_interpreted(verified.structure(), environment, program_->maps,
                              HelperTable{helper_function, kfunc_function}, options));
     return {};
   }

@@ -8,9 +8,8 @@
 
 #include <chrono>
 
+#include "engine/prove.h"
 #include "insn/disasm.h"
-#include "verifier/structure.h"
-#include "verifier/verifier.h"
 
 namespace lmn {
 namespace {
@@ -39,15 +38,7 @@ std::optional<VerifiedProgram> verify_program(const ObjectSpec& spec, const Prog
                                               ProgramVerdict& verdict, VerifierReport& report) {
   std::vector<MapSpec> maps;
   for (const std::uint32_t position : program.maps) maps.push_back(spec.maps[position]);
-  auto structured = check_structure(environment, program, maps);
-  if (!structured) {
-    verdict.error = structured.error();
-    return std::nullopt;
-  }
-  VerifyOptions options;
-  options.btf = spec.btf.get();
-  options.report = &report;
-  auto verified = verify(environment, *std::move(structured), options);
+  auto verified = prove_program(environment, program, maps, spec.btf.get(), &report);
   if (!verified) {
     verdict.error = verified.error();
     return std::nullopt;
@@ -56,6 +47,16 @@ std::optional<VerifiedProgram> verify_program(const ObjectSpec& spec, const Prog
   verdict.peak_states = verified->facts().peak_states;
   verdict.peak_bytes = verified->facts().peak_bytes;
   return *std::move(verified);
+}
+
+// Why `program` got its error: rule, place, what was known.
+void explain_error(const ObjectSpec& spec, const ProgramSpec& program, const VerifierReport& report,
+                   ProgramVerdict& verdict) {
+  verdict.explanation = explain(program, *verdict.error, report);
+  const auto at = verdict.explanation.insn;
+  if (!at || at->value >= program.insns.size()) return;
+  const ObjectNames names(spec, program);
+  verdict.insn_text = disassemble(program.insns[at->value], *at, &names);
 }
 
 std::string place_text(const SourcePlace& place) {
@@ -147,12 +148,18 @@ ProgramVerdict judge_program(const ObjectSpec& spec, const ProgramSpec& program,
   verdict.time_us = static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::microseconds>(spent).count());
   if (verified) verdict.findings = lint(*verified);
-  if (!verdict.error) return verdict;
-  verdict.explanation = explain(candidate, *verdict.error, report);
-  if (const auto at = verdict.explanation.insn; at && at->value < candidate.insns.size()) {
-    const ObjectNames names(spec, candidate);
-    verdict.insn_text = disassemble(candidate.insns[at->value], *at, &names);
-  }
+  if (verdict.error) explain_error(spec, candidate, report, verdict);
+  return verdict;
+}
+
+ProgramVerdict refused_program(const ObjectSpec& spec, const ProgramSpec& program,
+                               const Error& error, const VerifierReport& report) {
+  ProgramVerdict verdict;
+  verdict.program = program.name;
+  verdict.section = program.section;
+  verdict.insn_count = program.insns.size();
+  verdict.error = error;
+  explain_error(spec, program, report, verdict);
   return verdict;
 }
 

@@ -34,6 +34,10 @@ struct ProgramVerdict {
   std::vector<LintFinding> findings;
 };
 
+// What a load was refused with, as judge_program tells it; the times and sizes are 0.
+ProgramVerdict refused_program(const ObjectSpec& spec, const ProgramSpec& program,
+                               const Error& error, const VerifierReport& report);
+
 // Both stages of the verifier, and the lint for what they accept.
 ProgramVerdict judge_program(const ObjectSpec& spec, const ProgramSpec& program,
                              const Environment& environment);

@@ -14,6 +14,7 @@
 
 #include "base/assert.h"
 #include "base/file.h"
+#include "check_report.h"
 #include "object/object_reader.h"
 #include "object_input.h"
 #include "packet_input.h"
@@ -76,6 +77,7 @@ class RunBuilder {
 
  private:
   Result<void> load_object();
+  Error explain_refusal(const ObjectSpec& spec, const LoadRefusal& refusal) const;
   Result<void> read_routes();
   Result<void> open(std::string text, bool with_program);
   Result<void> set_pass_sinks();
@@ -110,11 +112,27 @@ Result<void> RunBuilder::load_object() {
     if (std::ranges::find(options.programs, word.value) == options.programs.end())
       options.programs.push_back(word.value);
   }
+  std::optional<LoadRefusal> refusal;
+  options.refusal = &refusal;
   auto object = setup_.engine->load(spec, options);
+  if (refusal) return make_error(explain_refusal(spec, *refusal));
   if (!object) return make_error(std::move(object).error().with_context(words_.object));
   setup_.object = *object;
   setup_.program = setup_.object->find_program(chosen->name);
   return {};
+}
+
+// Prints what `lmn check` prints of the program, for one line cannot say it; the rest is the error.
+Error RunBuilder::explain_refusal(const ObjectSpec& spec, const LoadRefusal& refusal) const {
+  ProgramVerdict verdict = refused_program(spec, refusal.program, refusal.error, refusal.report);
+  verdict.object = words_.object;
+  fmt::print(stderr, "{}", verdict_text(verdict, false));
+  Error error;
+  error.code = refusal.error.code;
+  error.errno_value = refusal.error.errno_value;
+  error.message = fmt::format("{}: not loaded: the verifier refuses prog \"{}\"", words_.object,
+                              refusal.program.name);
+  return error;
 }
 
 Result<void> RunBuilder::read_routes() {
