@@ -18,3 +18,12 @@ namespace lmn {
 #else
 #define LMN_DCHECK(condition) static_cast<void>(0)
 #endif
+
+namespace lmn {
+// For checks that need more than a condition: `if constexpr (kHasDchecks) check_the_books();`
+#ifdef LMN_DCHECKS
+inline constexpr bool kHasDchecks = true;
+#else
+inline constexpr bool kHasDchecks = false;
+#endif
+}  // namespace lmn

@@ -3,8 +3,6 @@
 // FramePool: one block of shared memory cut into staggered frames. Tested by packet_test.cc.
 #include "packet/frame_pool.h"
 
-#include "base/assert.h"
-
 namespace lmn {
 
 Result<FramePool> FramePool::create(std::size_t frame_count) {
@@ -12,26 +10,21 @@ Result<FramePool> FramePool::create(std::size_t frame_count) {
   FramePool pool;
   LMN_TRY(pool.memory_, SharedMemory::create("lmn-frames", frame_count * kStrideBytes));
   pool.frame_count_ = frame_count;
-  pool.free_.reserve(frame_count);
+  pool.free_.resize(frame_count);
   // Last first, so that frames are handed out in address order: a fresh pool is walked with the
   // prefetcher.
   for (std::size_t i = frame_count; i-- > 0;)
-    pool.free_.push_back(pool.memory_.data() + i * kStrideBytes);
-#ifdef LMN_DCHECKS
-  pool.used_.assign(frame_count, false);
-#endif
+    pool.free_[pool.free_count_++] = pool.memory_.data() + i * kStrideBytes;
+  if constexpr (kHasDchecks) pool.used_.assign(frame_count, false);
   return pool;
 }
 
-void FramePool::mark([[maybe_unused]] const std::uint8_t* frame,
-                     [[maybe_unused]] bool used) noexcept {
-#ifdef LMN_DCHECKS
+void FramePool::check_and_mark(const std::uint8_t* frame, bool used) noexcept {
   LMN_ASSERT(owns(frame));
   const auto offset = static_cast<std::size_t>(frame - memory_.data());
   LMN_ASSERT(offset % kStrideBytes == 0);
   LMN_ASSERT(used_[offset / kStrideBytes] != used);
   used_[offset / kStrideBytes] = used;
-#endif
 }
 
 }  // namespace lmn

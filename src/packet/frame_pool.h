@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "abi/limits.h"
+#include "base/assert.h"
 #include "base/result.h"
 #include "base/shared_memory.h"
 
@@ -39,9 +40,8 @@ class FramePool {
 
   // hard_start of a frame, or null when all are in use.
   std::uint8_t* allocate() noexcept {
-    if (free_.empty()) return nullptr;
-    std::uint8_t* frame = free_.back();
-    free_.pop_back();
+    if (free_count_ == 0) return nullptr;
+    std::uint8_t* frame = free_[--free_count_];
     mark(frame, true);
     return frame;
   }
@@ -49,20 +49,24 @@ class FramePool {
   // REQUIRES: `hard_start` came from allocate() of this pool and was not freed since.
   void free(std::uint8_t* hard_start) noexcept {
     mark(hard_start, false);
-    free_.push_back(hard_start);  // capacity was reserved at creation: no allocation
+    free_[free_count_++] = hard_start;
   }
 
   std::size_t frame_count() const { return frame_count_; }
-  std::size_t in_use() const { return frame_count_ - free_.size(); }
+  std::size_t in_use() const { return frame_count_ - free_count_; }
   bool owns(const std::uint8_t* address) const {
     return address >= memory_.data() && address < memory_.data() + memory_.size();
   }
 
  private:
-  void mark(const std::uint8_t* frame, bool used) noexcept;
+  void mark(const std::uint8_t* frame, bool used) noexcept {
+    if constexpr (kHasDchecks) check_and_mark(frame, used);
+  }
+  void check_and_mark(const std::uint8_t* frame, bool used) noexcept;
 
   SharedMemory memory_;
-  std::vector<std::uint8_t*> free_;
+  std::vector<std::uint8_t*> free_;  // the first free_count_ of frame_count_
+  std::size_t free_count_ = 0;
   std::vector<bool> used_;  // DCHECK builds only
   std::size_t frame_count_ = 0;
 };
