@@ -21,15 +21,19 @@
 
 #include "base/clock.h"
 #include "packet/frame_sink.h"
+#include "packet/kernel_struct.h"
 #include "packet/program_entry.h"
 #include "packet/xdp_buff.h"
 
 namespace lmn {
 
-class Map;         // maps/map.h; opaque here
-class RouteTable;  // packet/route_table.h
-class ObjectHeap;  // maps/object_heap.h; opaque here
-class TrapSink;    // exec/interp/trap.h; opaque here
+class Map;             // maps/map.h; opaque here
+class RouteTable;      // packet/route_table.h
+class SocketTable;     // packet/socket_table.h
+class ObjectHeap;      // maps/object_heap.h; opaque here
+class DeferredCalls;   // maps/deferred_calls.h; opaque here
+class ConntrackTable;  // packet/conntrack_table.h
+class TrapSink;        // exec/interp/trap.h; opaque here
 
 // Where bpf_trace_printk writes. Implemented by the engine; bounded, counts what it loses.
 class TraceSink {
@@ -131,6 +135,20 @@ class HeldLock {
   std::uint32_t* word_ = nullptr;
 };
 
+// A function of a program, to be called later.
+struct DeferredFunction {
+  CompiledProgram* program = nullptr;  // null: none
+  std::uint64_t function = 0;          // the value that the program has for it
+};
+
+// One that is due: it is called with map, key and value.
+struct DeferredCall {
+  std::uint32_t number = 0;  // of DeferredCalls
+  DeferredFunction function;
+  Map* map = nullptr;
+  void* value = nullptr;
+};
+
 struct RunContext {
   XdpBuff* buff = nullptr;  // the packet being processed
   RedirectSlot redirect;
@@ -141,7 +159,13 @@ struct RunContext {
   HeldLock held_lock;
   const CookieSecret* cookie_secret = nullptr;  // null: no SYN cookies here
   const RouteTable* routes = nullptr;           // null: nothing is routed here
-  ObjectHeap* objects = nullptr;                // null: no allocated objects here
+  const SocketTable* sockets = nullptr;         // null: there are no sockets here
+  ConntrackTable* conntrack = nullptr;          // null: no connections are known here
+  // The structs of the objects that calls give; empty: only their addresses are known.
+  std::span<const KernelStruct> kernel_structs;
+  ObjectHeap* objects = nullptr;       // null: no allocated objects here
+  DeferredCalls* deferred = nullptr;   // null: no timers and works here
+  std::uint32_t deferred_running = 0;  // number of the call that runs now; 0: a program
   PrandomState prandom;
   std::uint32_t cpu = 0;  // bpf_get_smp_processor_id and the slot of per-CPU maps
   std::uint32_t numa_node = 0;
@@ -160,6 +184,8 @@ struct RunContext {
   // Set by the executing engine for helpers that cannot go on (a lock that never opens): stops the
   // program as soon as the helper returns.
   void (*stop)(void* engine_state) noexcept = nullptr;
+  // Set by the executing engine for helpers that keep a function of the program to be called later.
+  DeferredFunction (*defer)(void* engine_state, std::uint64_t function) noexcept = nullptr;
   void* engine_state = nullptr;
   // The helper prints of this run may read the running program's name (messages only).
   std::string_view program_name;
