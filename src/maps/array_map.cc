@@ -42,8 +42,24 @@ int ArrayMap::update(const void* key, const void* value, std::uint64_t flags,
   const std::uint32_t index = load_key32(key);
   const int error = check_array_update(index, spec().max_entries, flags);
   if (error != 0) return error;
-  store_value(value_at(index), value, spec().value_size);
-  return 0;
+  int result = 0;
+  if ((flags & BPF_F_LOCK) == 0) {
+    put_value(value_at(index), value, spec().value_size);
+  } else if (has_value_lock()) {
+    result = put_locked(value_at(index), value);
+  } else {
+    return -EINVAL;
+  }
+  retire_value(value_at(index));
+  return result;
+}
+
+const void* ArrayMap::key_of(const void* value, std::uint32_t& index) const noexcept {
+  const auto offset =
+      static_cast<std::uint64_t>(static_cast<const std::uint8_t*>(value) - memory_.data());
+  if (offset % stride_ != 0 || offset / stride_ >= spec().max_entries) return nullptr;
+  index = static_cast<std::uint32_t>(offset / stride_);
+  return &index;
 }
 
 int ArrayMap::erase(const void*) noexcept { return -EINVAL; }
@@ -53,10 +69,12 @@ void* ArrayMap::direct_value(std::uint32_t offset) noexcept {
   return memory_.data() + offset;
 }
 
-int ArrayMap::copy_value(const void* key, std::span<std::uint8_t> out, std::uint64_t) noexcept {
-  const void* value = lookup(key, 0);
+int ArrayMap::copy_value(const void* key, std::span<std::uint8_t> out,
+                         std::uint64_t flags) noexcept {
+  void* value = lookup(key, 0);
   if (value == nullptr) return -ENOENT;
-  load_value(out.data(), value, spec().value_size);
+  if ((flags & BPF_F_LOCK) != 0) return get_locked(out.data(), value);
+  get_value(out.data(), value, spec().value_size);
   return 0;
 }
 
@@ -76,7 +94,6 @@ int check_array_update(std::uint32_t index, std::uint32_t max_entries,
   if ((flags & ~std::uint64_t{BPF_F_LOCK}) > BPF_EXIST) return -EINVAL;
   if (index >= max_entries) return -E2BIG;
   if ((flags & BPF_NOEXIST) != 0) return -EEXIST;
-  if ((flags & BPF_F_LOCK) != 0) return -EINVAL;  // no value has a spin lock yet
   return 0;
 }
 

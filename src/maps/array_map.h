@@ -27,7 +27,11 @@ class ArrayMap final : public Map {
   int copy_value(const void* key, std::span<std::uint8_t> out,
                  std::uint64_t flags) noexcept override;
   int next_key(const void* key, void* next) noexcept override;
-  const SharedMemory* mapped_memory() const noexcept override { return memory_.shared(); }
+  // Memory whose values hold more than bytes is nobody's to map, as in the kernel.
+  const SharedMemory* mapped_memory() const noexcept override {
+    return fields() == nullptr ? memory_.shared() : nullptr;
+  }
+  const void* key_of(const void* value, std::uint32_t& index) const noexcept override;
 
  private:
   ArrayMap(const MapSpec& spec, const MapOptions& options, MapMemory memory);
@@ -40,7 +44,8 @@ class ArrayMap final : public Map {
 // What every array answers to get_next_key: the next index; the first after null or an index out of
 // range; -ENOENT after the last.
 int next_array_key(const void* key, void* next, std::uint32_t max_entries) noexcept;
-// The checks before an array's update: 0, -EINVAL, -E2BIG or -EEXIST, in the kernel's order.
+// The checks before an array's update: 0, -EINVAL, -E2BIG or -EEXIST, in the kernel's order. What
+// BPF_F_LOCK needs is the caller's to check, after these.
 int check_array_update(std::uint32_t index, std::uint32_t max_entries,
                        std::uint64_t flags) noexcept;
 

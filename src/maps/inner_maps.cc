@@ -24,10 +24,15 @@ Result<InnerMaps> InnerMaps::create(const MapSpec& spec, const MapOptions& optio
   }
   // Made once, so that a template is judged as any map, and its flags are the ones real maps get.
   LMN_TRY(const std::unique_ptr<Map> made, create_map(*spec.inner, options, host));
-  return InnerMaps(made->spec(), host);
+  return InnerMaps(made->spec(), made->fields() == nullptr ? MapFields{} : made->fields()->fields(),
+                   host);
 }
 
-bool InnerMaps::fits(const MapSpec& spec) const noexcept {
+bool InnerMaps::fits(const Map& map) const noexcept {
+  const MapSpec& spec = map.spec();
+  if (map.fields() == nullptr ? !fields_.fields.empty() : map.fields()->fields() != fields_) {
+    return false;
+  }
   if (spec.type != shape_.type) return false;
   if (spec.key_size != shape_.key_size) return false;
   if (spec.value_size != shape_.value_size) return false;
@@ -44,7 +49,7 @@ Map* InnerMaps::acquire(std::uint32_t handle, int& error) const noexcept {
     error = host_->map_error(handle);
     return nullptr;
   }
-  if (fits(map->spec())) return map;
+  if (fits(*map)) return map;
   host_->release_map(map);
   error = -EINVAL;
   return nullptr;

@@ -2,10 +2,11 @@
 //
 // InnerMaps: which maps a map of maps takes: those that look like its template.
 //
-// A program is checked against the template, so every inner map must agree with it in type, sizes
-// and flags, and where programs have the count built into their code, in max_entries too. Threads:
-// immutable after creation. Tested by maps_test.cc and tests/contract/maps_contract_test.cc.
-// Source: Linux 6.18, kernel/bpf/map_in_map.c, arraymap.c (array_map_meta_equal), net/xdp/xskmap.c.
+// A program is checked against the template, so every inner map must agree with it in type, sizes,
+// flags and what its values hold besides bytes, and where programs have the count built into their
+// code, in max_entries too. Threads: immutable after creation. Tested by maps_test.cc and
+// tests/contract/maps_contract_test.cc. Source: Linux 6.18, kernel/bpf/map_in_map.c, arraymap.c
+// (array_map_meta_equal), net/xdp/xskmap.c.
 #pragma once
 
 #include "maps/map.h"
@@ -25,10 +26,12 @@ class InnerMaps {
   const MapSpec& shape() const { return shape_; }
 
  private:
-  InnerMaps(MapSpec shape, MapHost& host) : shape_(std::move(shape)), host_(&host) {}
-  bool fits(const MapSpec& spec) const noexcept;
+  InnerMaps(MapSpec shape, MapFields fields, MapHost& host)
+      : shape_(std::move(shape)), fields_(std::move(fields)), host_(&host) {}
+  bool fits(const Map& map) const noexcept;
 
   MapSpec shape_;
+  MapFields fields_;  // of the template's values
   MapHost* host_;
 };
 

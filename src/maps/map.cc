@@ -13,8 +13,11 @@
 #include "abi/limits.h"
 #include "abi/map_type_info.h"
 #include "base/assert.h"
+#include "maps/deferred_calls.h"
+#include "maps/map_btf.h"
 #include "maps/map_checks.h"
 #include "maps/map_memory.h"
+#include "maps/value_lock.h"
 
 namespace lmn {
 
@@ -108,6 +111,10 @@ Result<std::unique_ptr<Map>> create_map(const MapSpec& spec, const MapOptions& o
     return make_error(std::move(error));
   }
   LMN_TRY(std::unique_ptr<Map> map, factory(spec, options, host));
+  LMN_TRY(MapFields fields, check_map_btf(spec));
+  if (!fields.fields.empty()) {
+    map->fields_ = std::make_unique<const ValueFields>(std::move(fields), spec.value_size);
+  }
   if (!spec.contents.empty()) {
     if (spec.contents.size() != map->user_value_bytes() || spec.key_size != 4) {
       return map_error(spec, EINVAL,
@@ -120,6 +127,36 @@ Result<std::unique_ptr<Map>> create_map(const MapSpec& spec, const MapOptions& o
   }
   if (spec.is_frozen_at_load) map->is_frozen_.store(true, std::memory_order_release);
   return map;
+}
+
+Map::~Map() {
+  if (fields_ != nullptr && options_.owners.deferred != nullptr) {
+    options_.owners.deferred->forget_map(*this);
+  }
+}
+
+void Map::drop_user_references() noexcept {
+  has_user_references_.store(false, std::memory_order_release);
+  if (fields_ == nullptr || options_.owners.deferred == nullptr) return;
+  options_.owners.deferred->forget_map(*this);
+}
+
+const void* Map::key_of(const void*, std::uint32_t&) const noexcept { return nullptr; }
+
+int Map::put_locked(void* value, const void* from) const noexcept {
+  std::uint32_t& word = *fields_->lock_of(value);
+  if (!take_value_lock(word)) return -EBUSY;
+  fields_->copy_in(value, from);
+  open_value_lock(word);
+  return 0;
+}
+
+int Map::get_locked(void* to, void* value) const noexcept {
+  std::uint32_t& word = *fields_->lock_of(value);
+  if (!take_value_lock(word)) return -EBUSY;
+  fields_->copy_out(to, value);
+  open_value_lock(word);
+  return 0;
 }
 
 std::size_t Map::user_value_bytes() const {
@@ -140,6 +177,7 @@ bool Map::may_write(MapAccess access) const noexcept {
 }
 
 int Map::freeze(MapAccess access) noexcept {
+  if (fields_ != nullptr) return -kErrnoNotSupp;
   if (!may_write(access)) return -EPERM;
   if (writers_.load(std::memory_order_seq_cst) != 0) return -EBUSY;
   // As in the kernel, a write that began between the line above and the next still lands.
@@ -150,7 +188,7 @@ int Map::user_lookup(const void* key, std::span<std::uint8_t> out, std::uint64_t
                      MapAccess access) noexcept {
   if ((flags & ~std::uint64_t{BPF_F_LOCK}) != 0) return -EINVAL;
   if (!may_read(access)) return -EPERM;
-  if ((flags & BPF_F_LOCK) != 0) return -EINVAL;  // no value has a spin lock yet
+  if ((flags & BPF_F_LOCK) != 0 && !has_value_lock()) return -EINVAL;
   return copy_value(key, out, flags);
 }
 
@@ -158,7 +196,7 @@ int Map::user_update(const void* key, std::span<const std::uint8_t> value, std::
                      MapAccess access) noexcept {
   const WriteScope scope(writers_);
   if (!may_write(access)) return -EPERM;
-  if ((flags & BPF_F_LOCK) != 0) return -EINVAL;
+  if ((flags & BPF_F_LOCK) != 0 && !has_value_lock()) return -EINVAL;
   return update_from_user(key, value, flags);
 }
 
@@ -179,7 +217,7 @@ int Map::user_lookup_and_erase(const void* key, std::span<std::uint8_t> out, std
   const WriteScope scope(writers_);
   if (!may_read(access)) return -EPERM;
   if (!may_write(access)) return -EPERM;
-  if ((flags & BPF_F_LOCK) != 0) return -EINVAL;
+  if ((flags & BPF_F_LOCK) != 0 && !has_value_lock()) return -EINVAL;
   return lookup_and_erase_from_user(key, out, flags);
 }
 

@@ -22,10 +22,10 @@
 // changed nothing. Threads: one worker on the program side and any control threads on the user side
 // may call at the same time; types serialise themselves by a short lock or by atomic slots. Values
 // are copied in 8-byte words: a reader sees an aligned 64-bit counter whole, a longer value
-// possibly half-new, as in the kernel. Per-CPU values belong to the worker of that CPU. Not done
-// yet: BTF-described special fields (spin locks, timers, kptrs), so BPF_F_LOCK is -EINVAL, as the
-// kernel answers for values without a lock; populating memory at creation. Tested by maps_test.cc
-// and tests/contract/maps_contract_test.cc.
+// possibly half-new, as in the kernel. Per-CPU values belong to the worker of that CPU. Values that
+// hold more than bytes (locks, timers, objects: value_fields.h) are copied by put_value and
+// get_value, and given up by retire_value. Not done yet: populating memory at creation. Tested by
+// maps_test.cc, tests/contract/maps_contract_test.cc and map_values_test.cc there.
 #pragma once
 
 #include <atomic>
@@ -36,6 +36,8 @@
 
 #include "base/result.h"
 #include "base/shared_memory.h"
+#include "maps/map_memory.h"
+#include "maps/value_fields.h"
 #include "packet/frame_sink.h"
 #include "packet/program_entry.h"
 #include "spec/map_spec.h"
@@ -83,6 +85,7 @@ struct MapOptions {
   std::uint32_t cpu_count = 1;
   std::uint64_t hash_seed = 0;        // of hash tables; chosen per map by the engine
   std::uint32_t numa_node_count = 1;  // nodes that BPF_F_NUMA_NODE may name
+  ValueOwners owners;                 // of what values hold; they outlive the map
 };
 
 // What bpf_redirect_map finds in a slot.
@@ -99,7 +102,7 @@ enum class MapAccess : std::uint8_t { kCreator, kRead, kWrite, kReadWrite };
 
 class Map {
  public:
-  virtual ~Map() = default;
+  virtual ~Map();
 
   const MapSpec& spec() const { return spec_; }
   std::uint32_t id() const { return id_; }
@@ -109,8 +112,11 @@ class Map {
   // per-CPU types.
   std::size_t user_value_bytes() const;
   bool is_frozen() const { return is_frozen_.load(std::memory_order_acquire); }
+  // What its values hold besides bytes, or null.
+  const ValueFields* fields() const { return fields_.get(); }
   // BPF_MAP_FREEZE: later user-side writes get -EPERM. 0, -EPERM when the handle may not write or
-  // the map is frozen already, -EBUSY while a user-side write is under way.
+  // the map is frozen already, -EBUSY while a user-side write is under way, -ENOTSUPP (524) when
+  // its values hold more than bytes.
   int freeze(MapAccess access = MapAccess::kCreator) noexcept;
 
   // --- program side. Keys and values are readable for key_size and value_size bytes. cpu <
@@ -167,8 +173,13 @@ class Map {
   // did before; the first one decides. True for maps that hold no programs.
   virtual bool accept_program(const ProgramEntry& entry) noexcept;
   // No handle or pin of user space is left, only programs: maps that hold programs let go of them,
-  // since a program may tail-call through the map that holds it.
-  virtual void drop_user_references() noexcept {}
+  // since a program may tail-call through the map that holds it; and timers are cancelled, since
+  // they hold the program that holds the map.
+  virtual void drop_user_references() noexcept;
+  bool has_user_references() const { return has_user_references_.load(std::memory_order_acquire); }
+  // Where the key lies of the element whose value begins at `value`; null when this map has no such
+  // element. `index` is room for the key of arrays, which have none.
+  virtual const void* key_of(const void* value, std::uint32_t& index) const noexcept;
   // For types with kMapHoldsMaps: what every inner map looks like, or null.
   virtual const MapSpec* inner_shape() const noexcept { return nullptr; }
   // The sealed memory of a BPF_F_MMAPABLE map, value 0 at offset 0, or null.
@@ -185,6 +196,36 @@ class Map {
                                          std::uint64_t flags) noexcept;
   const MapOptions& options() const { return options_; }
 
+  // Copies one value into the map or out of it. `plain_bytes` is how much of a value without
+  // fields: value_size, or that rounded up to 8 where user space sees the rounding. REQUIRES:
+  // `value` is 8-byte aligned.
+  void put_value(void* value, const void* from, std::size_t plain_bytes) const noexcept {
+    if (fields_ == nullptr) [[likely]] {
+      store_value(value, from, plain_bytes);
+    } else {
+      fields_->copy_in(value, from);
+    }
+  }
+  void get_value(void* to, const void* value, std::size_t plain_bytes) const noexcept {
+    if (fields_ == nullptr) [[likely]] {
+      load_value(to, value, plain_bytes);
+    } else {
+      fields_->copy_out(to, value);
+    }
+  }
+  // The same under the value's own lock (BPF_F_LOCK). 0 or -EBUSY. REQUIRES: has_value_lock().
+  int put_locked(void* value, const void* from) const noexcept;
+  int get_locked(void* to, void* value) const noexcept;
+  bool has_value_lock() const noexcept {
+    return fields_ != nullptr && fields_->fields().find(MapFieldKind::kSpinLock) != nullptr;
+  }
+  // The value's element goes, or its value is replaced: what hangs in it is freed. May be called
+  // under the map's lock.
+  void retire_value(void* value) const noexcept {
+    if (fields_ != nullptr) [[unlikely]]
+      fields_->retire(value, options_.owners);
+  }
+
  private:
   friend Result<std::unique_ptr<Map>> create_map(const MapSpec& spec, const MapOptions& options,
                                                  MapHost& host);
@@ -194,13 +235,16 @@ class Map {
   MapSpec spec_;
   MapOptions options_;
   std::uint32_t id_ = 0;
+  std::unique_ptr<const ValueFields> fields_;  // null: values are bytes
+  std::atomic<bool> has_user_references_{true};
   std::atomic<bool> is_frozen_{false};
   std::atomic<std::uint32_t> writers_{0};  // user-side writes under way: freezing waits for none
 };
 
-// Makes a map of any type of map_types.def, fills in spec.contents and, with is_frozen_at_load,
-// freezes it. Errors carry the errno that BPF_MAP_CREATE would give (EINVAL, E2BIG, ENOMEM, EPERM)
-// and say which field is wrong.
+// Makes a map of any type of map_types.def, looks at the types of its key and value if spec.btf has
+// them, fills in spec.contents and, with is_frozen_at_load, freezes it. Errors carry the errno that
+// BPF_MAP_CREATE would give (EINVAL, E2BIG, ENOMEM, EPERM, EOPNOTSUPP, 524) and say which field is
+// wrong.
 Result<std::unique_ptr<Map>> create_map(const MapSpec& spec, const MapOptions& options,
                                         MapHost& host);
 

@@ -54,7 +54,7 @@ std::unexpected<Error> map_error(const MapSpec& spec, int errno_value, const std
   ErrorCode code = ErrorCode::kInvalidArgument;
   if (errno_value == E2BIG || errno_value == ENOMEM) code = ErrorCode::kLimitExceeded;
   if (errno_value == EPERM) code = ErrorCode::kPermission;
-  if (errno_value == kErrnoNotSupp) code = ErrorCode::kNotSupported;
+  if (errno_value == kErrnoNotSupp || errno_value == EOPNOTSUPP) code = ErrorCode::kNotSupported;
   return make_errno_error(code, errno_value, fmt::format("map \"{}\": {}", spec.name, message));
 }
 

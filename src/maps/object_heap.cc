@@ -107,32 +107,57 @@ bool ObjectHeap::acquire(std::uint64_t base) noexcept {
   return false;
 }
 
-// Empties the heads inside a dying object; what dies with it is put before `pending`.
+ObjectHeap::Object* ObjectHeap::drain_head(const std::uint64_t* word, Object* pending) noexcept {
+  const std::uint64_t number = *word;
+  if (number == 0 || number > kHeadCountMax) return pending;
+  Head& head = reinterpret_cast<Head*>(heads_.data())[number - 1];
+  if (head.address != reinterpret_cast<std::uintptr_t>(word)) return pending;
+  const auto next = [&head] {
+    if (head.graph == Graph::kList) return pop(head, End::kFront);
+    Node* node = root(head);
+    if (node != nullptr) remove(head, *node);
+    return node;
+  };
+  for (Node* node = next(); node != nullptr; node = next()) {
+    Object& held = *node->object;
+    if (held.references.fetch_sub(1, std::memory_order_acq_rel) != 1) continue;
+    held.next = pending;
+    pending = &held;
+  }
+  const SpinGuard guard(lock_);
+  head.address = 0;
+  head.next_free = free_heads_;
+  free_heads_ = &head;
+  return pending;
+}
+
+// Empties the heads inside a dying object, and drops what its own pointers hold.
 ObjectHeap::Object* ObjectHeap::drain(Object& object, Object* pending) noexcept {
   for (std::size_t i = 0; i < object.layout.head_count; ++i) {
-    std::uint64_t* word = object.word_at(object.layout.head_offsets[i]);
-    const std::uint64_t number = *word;
-    if (number == 0 || number > kHeadCountMax) continue;
-    Head& head = reinterpret_cast<Head*>(heads_.data())[number - 1];
-    if (head.address != reinterpret_cast<std::uintptr_t>(word)) continue;
-    const auto next = [&head] {
-      if (head.graph == Graph::kList) return pop(head, End::kFront);
-      Node* node = root(head);
-      if (node != nullptr) remove(head, *node);
-      return node;
-    };
-    for (Node* node = next(); node != nullptr; node = next()) {
-      Object& held = *node->object;
-      if (held.references.fetch_sub(1, std::memory_order_acq_rel) != 1) continue;
-      held.next = pending;
-      pending = &held;
-    }
-    const SpinGuard guard(lock_);
-    head.address = 0;
-    head.next_free = free_heads_;
-    free_heads_ = &head;
+    pending = drain_head(object.word_at(object.layout.head_offsets[i]), pending);
+  }
+  for (std::size_t i = 0; i < object.layout.pointer_count; ++i) {
+    std::uint64_t& word = *object.word_at(object.layout.pointer_offsets[i]);
+    const std::uint64_t address = std::atomic_ref(word).exchange(0, std::memory_order_acq_rel);
+    Object* held = address == 0 ? nullptr : object_at(address);
+    if (held == nullptr || address_of_bytes(held->payload()) != address) continue;
+    if (held->references.fetch_sub(1, std::memory_order_acq_rel) != 1) continue;
+    held->next = pending;
+    pending = held;
   }
   return pending;
+}
+
+void ObjectHeap::free_all(Object* dying) noexcept {
+  while (dying != nullptr) {
+    Object* pending = drain(*dying, dying->next);
+    give_back(*dying);
+    dying = pending;
+  }
+}
+
+void ObjectHeap::empty_head(std::uint64_t address) noexcept {
+  free_all(drain_head(reinterpret_cast<const std::uint64_t*>(address), nullptr));
 }
 
 void ObjectHeap::give_back(Object& object) noexcept {
@@ -147,11 +172,7 @@ void ObjectHeap::release(std::uint64_t base) noexcept {
   if (object == nullptr || address_of_bytes(object->payload()) != base) return;
   if (object->references.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   object->next = nullptr;
-  for (Object* dying = object; dying != nullptr;) {
-    Object* pending = drain(*dying, dying->next);
-    give_back(*dying);
-    dying = pending;
-  }
+  free_all(object);
 }
 
 std::size_t ObjectHeap::object_count() const noexcept {

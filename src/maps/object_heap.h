@@ -19,8 +19,7 @@
 // counted for each node that is in one; (2) a node's owner is null or the head it hangs in.
 // Threads: allocate, acquire, release, find from any worker. A graph belongs to whoever holds the
 // program's lock over its head; the interpreter does not check that, the verifier does.
-// Not done yet: map updates by people that spare the heads in a value; freeing what hangs in a
-// value when it is deleted. Tested by object_heap_test.cc.
+// Tested by object_heap_test.cc.
 // Source: Linux 6.18, kernel/bpf/helpers.c (bpf_obj_new_impl, __bpf_obj_drop_impl, __bpf_list_add,
 // __bpf_list_del, __bpf_rbtree_add, bpf_rbtree_*), kernel/bpf/memalloc.c.
 #pragma once
@@ -40,6 +39,7 @@ namespace lmn {
 struct ObjectLayout {
   static constexpr std::size_t kNodesMax = 4;
   static constexpr std::size_t kHeadsMax = 4;
+  static constexpr std::size_t kPointersMax = 4;
 
   std::uint32_t size_bytes = 0;
   std::uint8_t node_count = 0;
@@ -47,6 +47,8 @@ struct ObjectLayout {
   bool is_refcounted = false;  // has a struct bpf_refcount
   std::array<std::uint16_t, kNodesMax> node_offsets{};
   std::array<std::uint16_t, kHeadsMax> head_offsets{};
+  std::uint8_t pointer_count = 0;  // words that own an object each (__kptr)
+  std::array<std::uint16_t, kPointersMax> pointer_offsets{};
 };
 
 class ObjectHeap {
@@ -99,6 +101,10 @@ class ObjectHeap {
   // kind. REQUIRES: the bytes may be written.
   Head* head_at(std::uint64_t address, Graph graph) noexcept LMN_EXCLUDES(lock_);
 
+  // Drops all that hangs in the head at `address`, and the head with it; nothing when there is
+  // none.
+  void empty_head(std::uint64_t address) noexcept LMN_EXCLUDES(lock_);
+
   // Lists. push takes over the caller's reference, pop gives it back. false: the node is in a graph
   // already.
   static bool push(Head& head, Node& node, End end) noexcept;
@@ -129,7 +135,10 @@ class ObjectHeap {
   Object* take(std::size_t size_class) noexcept LMN_REQUIRES(lock_);
   Object* object_at(std::uint64_t address) const noexcept;
   void give_back(Object& object) noexcept LMN_EXCLUDES(lock_);
+  // What dies with a head's bytes, or with an object's, is put before `pending`.
+  Object* drain_head(const std::uint64_t* word, Object* pending) noexcept LMN_EXCLUDES(lock_);
   Object* drain(Object& object, Object* pending) noexcept LMN_EXCLUDES(lock_);
+  void free_all(Object* dying) noexcept LMN_EXCLUDES(lock_);
 
   mutable SpinLock lock_;
   MapMemory memory_;

@@ -51,7 +51,9 @@ int PercpuArrayMap::update(const void* key, const void* value, std::uint64_t fla
   const std::uint32_t index = load_key32(key);
   const int error = check_array_update(index, spec().max_entries, flags);
   if (error != 0) return error;
-  store_value(value_at(index, cpu), value, spec().value_size);
+  if ((flags & BPF_F_LOCK) != 0) return -EINVAL;  // no lock in per-CPU values
+  put_value(value_at(index, cpu), value, spec().value_size);
+  retire_value(value_at(index, cpu));
   return 0;
 }
 
@@ -62,7 +64,7 @@ int PercpuArrayMap::copy_value(const void* key, std::span<std::uint8_t> out,
   const std::uint32_t index = load_key32(key);
   if (index >= spec().max_entries) return -ENOENT;
   for (std::uint32_t cpu = 0; cpu < cpu_count(); ++cpu) {
-    load_value(out.data() + cpu * stride_, value_at(index, cpu), stride_);
+    get_value(out.data() + cpu * stride_, value_at(index, cpu), stride_);
   }
   return 0;
 }
@@ -72,8 +74,10 @@ int PercpuArrayMap::update_from_user(const void* key, std::span<const std::uint8
   const std::uint32_t index = load_key32(key);
   const int error = check_array_update(index, spec().max_entries, flags);
   if (error != 0) return error;
+  if ((flags & BPF_F_LOCK) != 0) return -EINVAL;  // no lock in per-CPU values
   for (std::uint32_t cpu = 0; cpu < cpu_count(); ++cpu) {
-    store_value(value_at(index, cpu), value.data() + cpu * stride_, stride_);
+    put_value(value_at(index, cpu), value.data() + cpu * stride_, stride_);
+    retire_value(value_at(index, cpu));
   }
   return 0;
 }

@@ -14,6 +14,8 @@
 
 namespace lmn {
 
+class Btf;  // btf/btf.h
+
 // How a map stood in its object file.
 enum class MapOrigin : std::uint8_t {
   kCaller,      // no object file
@@ -42,6 +44,8 @@ struct MapSpec {
   std::uint32_t pinning = 0;          // LIBBPF_PIN_*: 0 none, 1 by name; other values are kept
   std::uint32_t btf_key_type_id = 0;  // 0: not described
   std::uint32_t btf_value_type_id = 0;
+  // What these two are ids of; null: nobody looks at them, and values are bytes.
+  std::shared_ptr<const Btf> btf;
   MapOrigin origin = MapOrigin::kCaller;
   std::string section;        // where it stood
   std::string legacy_layout;  // "libbpf", "iproute2", ...: which struct of SEC("maps") this was
