@@ -27,6 +27,8 @@ if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
 else()
   # g++ 12 reports false positives of these two from std::expected and std::variant at -O2.
   target_compile_options(lmn_flags INTERFACE -Wno-maybe-uninitialized -Wno-restrict)
+  # And it takes the names within an enum class for names of the scope around it.
+  target_compile_options(lmn_flags INTERFACE -Wno-shadow -Wshadow=local)
 endif()
 if(LMN_WERROR)
   target_compile_options(lmn_flags INTERFACE -Werror)

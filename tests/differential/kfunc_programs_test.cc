@@ -94,7 +94,7 @@ TEST_P(KfuncPrograms, LeaveTheSameResults) {
 
 INSTANTIATE_TEST_SUITE_P(All, KfuncPrograms,
                          testing::Values("strings", "dynptrs", "iterators", "objects", "sections"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& row) { return std::string(row.param); });
 
 }  // namespace
 }  // namespace lmn

@@ -451,7 +451,7 @@ INSTANTIATE_TEST_SUITE_P(All, ExamplesOnTrafficTest,
                          ::testing::Values("ethertype_count", "icmp_echo_drop",
                                            "icmp_drop_every_second", "vlan_push", "vlan_pop",
                                            "mac_swap_tx", "redirect_forward", "dns_reply"),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& row) { return row.param; });
 
 }  // namespace
 }  // namespace lmn

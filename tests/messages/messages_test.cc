@@ -137,7 +137,7 @@ TEST_P(Messages, JsonAndSarifHaveTheSameFacts) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Mistakes, Messages, ::testing::ValuesIn(mistakes()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& row) { return row.param; });
 
 TEST(MessagesFolder, HasThirtyMistakesAndNoOrphans) {
   const std::vector<std::string> names = mistakes();
@@ -192,7 +192,7 @@ TEST_P(Habits, AreFoundWhereTheyAre) {
 INSTANTIATE_TEST_SUITE_P(All, Habits,
                          ::testing::Values("habit_aborted", "habit_redirect", "habit_unread",
                                            "habit_none"),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& row) { return row.param; });
 
 }  // namespace
 }  // namespace lmn

@@ -244,7 +244,7 @@ std::vector<std::string> object_names() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Libxdp, XdpFilterTest, ::testing::ValuesIn(object_names()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& row) { return row.param; });
 
 // libxdp's dispatcher: global functions, configuration in .rodata; without members it passes.
 class XdpDispatcherTest : public ::testing::TestWithParam<RunnerKind> {};
@@ -266,9 +266,9 @@ TEST_P(XdpDispatcherTest, LoadsAndPasses) {
 
 INSTANTIATE_TEST_SUITE_P(Libxdp, XdpDispatcherTest,
                          ::testing::Values(RunnerKind::kKernel, RunnerKind::kInterpreter),
-                         [](const auto& info) {
-                           return std::string(info.param == RunnerKind::kKernel ? "Kernel"
-                                                                                : "Interpreter");
+                         [](const auto& row) {
+                           return std::string(row.param == RunnerKind::kKernel ? "Kernel"
+                                                                               : "Interpreter");
                          });
 
 }  // namespace
