@@ -6,11 +6,13 @@
 
 #include <array>
 #include <cerrno>
+#include <cstring>
 
 #include "base/byte_reader.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json_writer.h"
+#include "base/platform_simd.h"
 #include "base/result.h"
 #include "base/shared_memory.h"
 
@@ -39,6 +41,28 @@ TEST(Error, ContextIsPutBefore) {
   EXPECT_EQ(std::move(error).with_context("a.o").to_string(),
             "a.o: open 'x': No such file or directory");
   EXPECT_EQ(error_code_name(ErrorCode::kInvalidArgument), "invalid_argument");
+}
+
+TEST(EqualBytes, EveryByteInEveryPlaceAndTheFormsAgree) {
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    for (unsigned place = 0; place < 16; ++place) {
+      // Neighbours one off in either direction: where a carry would show.
+      for (const unsigned other : {byte + 1, byte - 1, byte ^ 0x80, 0u, 1u}) {
+        std::array<std::uint8_t, 16> bytes;
+        bytes.fill(static_cast<std::uint8_t>(other));
+        bytes[place] = static_cast<std::uint8_t>(byte);
+        std::uint64_t low = 0;
+        std::uint64_t high = 0;
+        std::memcpy(&low, bytes.data(), 8);
+        std::memcpy(&high, bytes.data() + 8, 8);
+        std::uint32_t expected = 0;
+        for (unsigned i = 0; i < 16; ++i) expected |= (bytes[i] == byte ? 1u : 0u) << i;
+        const auto wanted = static_cast<std::uint8_t>(byte);
+        ASSERT_EQ(equal_bytes_portable(low, high, wanted), expected) << byte << " " << place;
+        ASSERT_EQ(equal_bytes(low, high, wanted), expected) << byte << " " << place;
+      }
+    }
+  }
 }
 
 TEST(ByteReader, NeverReadsPastTheEnd) {

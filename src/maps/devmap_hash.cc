@@ -4,7 +4,10 @@
 // Source: Linux 6.18, kernel/bpf/devmap.c.
 #include "maps/devmap_hash.h"
 
-#include <cstring>
+#include <linux/bpf.h>
+
+#include <algorithm>
+#include <cerrno>
 
 #include "maps/map_checks.h"
 
@@ -18,10 +21,8 @@ Result<std::unique_ptr<Map>> create_devmap_hash(const MapSpec& spec, const MapOp
 Result<std::unique_ptr<Map>> DevmapHash::create(const MapSpec& spec, const MapOptions& options,
                                                 MapHost& host) {
   LMN_CHECK_OK(check_devmap_spec(spec));
-  auto table = HashTable::create({.key_size = 4,
-                                  .payload_bytes = sizeof(DevmapSlot),
-                                  .max_entries = spec.max_entries,
-                                  .uses_key_as_hash = true});
+  auto table =
+      ChainTable::create({.payload_bytes = sizeof(DevmapSlot), .max_entries = spec.max_entries});
   if (!table) return make_error(std::move(table.error()).with_context(spec.name));
   return std::unique_ptr<Map>(new DevmapHash(spec, options, host, std::move(*table)));
 }
@@ -29,18 +30,19 @@ Result<std::unique_ptr<Map>> DevmapHash::create(const MapSpec& spec, const MapOp
 DevmapHash::~DevmapHash() {
   const SpinGuard guard(lock_);
   for (std::uint32_t bucket = 0; table_.count() > 0; ++bucket) {
-    std::uint32_t element = HashTable::kNone;
-    while ((element = table_.first_in_buckets(bucket, bucket + 1)) != HashTable::kNone) {
+    std::uint32_t element = ChainTable::kNone;
+    while ((element = table_.first_in_buckets(bucket, bucket + 1)) != ChainTable::kNone) {
       release(slot(element)->program);
-      remove(element);
+      table_.unlink(element);
+      table_.release(element);
     }
   }
 }
 
 void* DevmapHash::lookup(const void* key, std::uint32_t) noexcept {
   const SpinGuard guard(lock_);
-  const std::uint32_t element = table_.find(key, table_.hash_of(key));
-  return element == HashTable::kNone ? nullptr : &slot(element)->value;
+  const std::uint32_t element = table_.find(load_key32(key));
+  return element == ChainTable::kNone ? nullptr : &slot(element)->value;
 }
 
 int DevmapHash::update(const void*, const void*, std::uint64_t, std::uint32_t) noexcept {
@@ -52,8 +54,8 @@ bool DevmapHash::find_redirect_target(std::uint64_t key, RedirectTarget& target)
   if (key > UINT32_MAX) return false;
   const auto index = static_cast<std::uint32_t>(key);
   const SpinGuard guard(lock_);
-  const std::uint32_t element = table_.find(&index, table_.hash_of(&index));
-  if (element == HashTable::kNone) return false;
+  const std::uint32_t element = table_.find(index);
+  if (element == ChainTable::kNone) return false;
   target = devmap_target(*slot(element));
   return true;
 }
@@ -66,10 +68,10 @@ bool DevmapHash::next_redirect_target(std::uint64_t& cursor, RedirectTarget& tar
   auto place = static_cast<std::uint32_t>(cursor);
   for (; bucket < table_.bucket_count(); ++bucket, place = 0) {
     std::uint32_t element = table_.first_in_buckets(bucket, bucket + 1);
-    for (std::uint32_t i = 0; i < place && element != HashTable::kNone; ++i) {
+    for (std::uint32_t i = 0; i < place && element != ChainTable::kNone; ++i) {
       element = table_.next_in_chain(element);
     }
-    if (element == HashTable::kNone) continue;
+    if (element == ChainTable::kNone) continue;
     target = devmap_target(*slot(element));
     cursor = std::uint64_t{bucket} << 32 | (place + 1);
     return true;
@@ -79,8 +81,8 @@ bool DevmapHash::next_redirect_target(std::uint64_t& cursor, RedirectTarget& tar
 
 int DevmapHash::copy_value(const void* key, std::span<std::uint8_t> out, std::uint64_t) noexcept {
   const SpinGuard guard(lock_);
-  const std::uint32_t element = table_.find(key, table_.hash_of(key));
-  if (element == HashTable::kNone) return -ENOENT;
+  const std::uint32_t element = table_.find(load_key32(key));
+  if (element == ChainTable::kNone) return -ENOENT;
   load_value(out.data(), &slot(element)->value, spec().value_size);
   return 0;
 }
@@ -91,7 +93,7 @@ int DevmapHash::update_from_user(const void* key, std::span<const std::uint8_t> 
   {
     // An entry in the way is told before a bad port, as in the kernel.
     const SpinGuard guard(lock_);
-    const bool is_there = table_.find(key, table_.hash_of(key)) != HashTable::kNone;
+    const bool is_there = table_.find(load_key32(key)) != ChainTable::kNone;
     if (is_there && flags == BPF_NOEXIST) return -EEXIST;
   }
   DevmapSlot fresh;
@@ -108,21 +110,20 @@ int DevmapHash::update_from_user(const void* key, std::span<const std::uint8_t> 
 int DevmapHash::place(std::uint32_t key, const DevmapSlot& fresh, std::uint64_t flags,
                       const ProgramEntry*& old_program) noexcept {
   const SpinGuard guard(lock_);
-  const std::uint32_t hash = table_.hash_of(&key);
-  std::uint32_t element = table_.find(&key, hash);
-  if (element != HashTable::kNone) {
+  std::uint32_t element = table_.find(key);
+  if (element != ChainTable::kNone) {
     if (flags == BPF_NOEXIST) return -EEXIST;
     old_program = slot(element)->program;
     table_.unlink(element);
   } else {
     element = table_.take();
-    if (element == HashTable::kNone) return -E2BIG;
+    if (element == ChainTable::kNone) return -E2BIG;
   }
   DevmapSlot* target = slot(element);
   target->sink = fresh.sink;
   target->program = fresh.program;
   store_value(&target->value, &fresh.value, sizeof fresh.value);
-  table_.link(element, &key, hash);
+  table_.link(element, key);
   return 0;
 }
 
@@ -130,13 +131,39 @@ int DevmapHash::erase_from_user(const void* key) noexcept {
   const ProgramEntry* old_program = nullptr;
   {
     const SpinGuard guard(lock_);
-    const std::uint32_t element = table_.find(key, table_.hash_of(key));
-    if (element == HashTable::kNone) return -ENOENT;
+    const std::uint32_t element = table_.find(load_key32(key));
+    if (element == ChainTable::kNone) return -ENOENT;
     old_program = slot(element)->program;
-    remove(element);
+    table_.unlink(element);
+    table_.release(element);
   }
   release(old_program);
   return 0;
+}
+
+std::int64_t DevmapHash::element_count() noexcept {
+  const SpinGuard guard(lock_);
+  return table_.count();
+}
+
+int DevmapHash::next_key(const void* key, void* next) noexcept {
+  std::uint32_t bucket = 0;
+  if (key != nullptr) {
+    const SpinGuard guard(lock_);
+    const std::uint32_t element = table_.find(load_key32(key));
+    if (element != ChainTable::kNone) {
+      const std::uint32_t follower = table_.next_in_chain(element);
+      if (follower != ChainTable::kNone) return store_key32(next, table_.key_of(follower)), 0;
+      bucket = table_.bucket_of(element) + 1;
+    }
+  }
+  for (std::uint32_t end = 0;; bucket = end) {
+    const SpinGuard guard(lock_);
+    if (bucket >= table_.bucket_count()) return -ENOENT;
+    end = bucket + std::min(kBucketsPerLook, table_.bucket_count() - bucket);
+    const std::uint32_t element = table_.first_in_buckets(bucket, end);
+    if (element != ChainTable::kNone) return store_key32(next, table_.key_of(element)), 0;
+  }
 }
 
 }  // namespace lmn

@@ -2,20 +2,21 @@
 //
 // DEVMAP_HASH: a devmap under any 32-bit key, so that ifindexes themselves can be keys.
 //
-// The slot is DEVMAP's (devmap.h), kept in a HashTable whose bucket is the key's low bits and whose
-// chains grow at the head: the order of get_next_key is then the kernel's.
+// The slot is DEVMAP's (devmap.h), kept in a ChainTable: the order of get_next_key is then the
+// kernel's.
 // Unlike DEVMAP, an ifindex of 0 is an error, and BPF_EXIST does not ask for an entry to be there.
 // Threads: Map's, by one lock. Not done yet: entries do not vanish when a port goes away.
 // Tested by maps_test.cc and tests/contract/maps_contract_test.cc.
 // Source: Linux 6.18, kernel/bpf/devmap.c.
 #pragma once
 
+#include "base/mutex.h"
+#include "maps/chain_table.h"
 #include "maps/devmap.h"
-#include "maps/keyed_map.h"
 
 namespace lmn {
 
-class DevmapHash final : public KeyedMap {
+class DevmapHash final : public Map {
  public:
   static Result<std::unique_ptr<Map>> create(const MapSpec& spec, const MapOptions& options,
                                              MapHost& host);
@@ -31,6 +32,8 @@ class DevmapHash final : public KeyedMap {
       LMN_EXCLUDES(lock_);
   int copy_value(const void* key, std::span<std::uint8_t> out,
                  std::uint64_t flags) noexcept override LMN_EXCLUDES(lock_);
+  int next_key(const void* key, void* next) noexcept override LMN_EXCLUDES(lock_);
+  std::int64_t element_count() noexcept override LMN_EXCLUDES(lock_);
   bool accept_program(const ProgramEntry& entry) noexcept override {
     return owner_.accept(entry, false);
   }
@@ -41,8 +44,8 @@ class DevmapHash final : public KeyedMap {
   int erase_from_user(const void* key) noexcept override LMN_EXCLUDES(lock_);
 
  private:
-  DevmapHash(const MapSpec& spec, const MapOptions& options, MapHost& host, HashTable table)
-      : KeyedMap(with_readonly_programs(spec), options, std::move(table)), host_(host) {}
+  DevmapHash(const MapSpec& spec, const MapOptions& options, MapHost& host, ChainTable table)
+      : Map(with_readonly_programs(spec), options), host_(host), table_(std::move(table)) {}
   DevmapSlot* slot(std::uint32_t element) LMN_REQUIRES(lock_) {
     return reinterpret_cast<DevmapSlot*>(table_.payload_at(element));
   }
@@ -52,8 +55,14 @@ class DevmapHash final : public KeyedMap {
     if (program != nullptr) host_.release_program(program);
   }
 
+  // A walk looks at this many buckets under the lock at once: a control thread that walks a large
+  // empty table must not stop packets.
+  static constexpr std::uint32_t kBucketsPerLook = 256;
+
   MapHost& host_;
   ProgramOwner owner_;
+  mutable SpinLock lock_;
+  ChainTable table_ LMN_GUARDED_BY(lock_);
 };
 
 }  // namespace lmn

@@ -29,56 +29,74 @@ Result<std::unique_ptr<Map>> HashMap::create(const MapSpec& spec, const MapOptio
 }
 
 HashMap::HashMap(const MapSpec& spec, const MapOptions& options, HashTable table,
-                 std::optional<LruList> lru)
+                 std::optional<LruClock> lru)
     : KeyedMap(spec, options, std::move(table), std::move(lru)) {
   const SpinGuard guard(lock_);
   for (std::uint32_t cpu = 0; cpu < options.cpu_count; ++cpu) spares_.push_back(table_.take());
 }
 
-void* HashMap::lookup(const void* key, std::uint32_t) noexcept {
-  const SpinGuard guard(lock_);
-  const std::uint32_t element = find(key);
-  if (element == HashTable::kNone) return nullptr;
-  touch(element);
-  return table_.payload_at(element);
-}
+void* HashMap::lookup(const void* key, std::uint32_t) noexcept { return hash_lookup(fast_, key); }
 
 int HashMap::update(const void* key, const void* value, std::uint64_t flags,
                     std::uint32_t cpu) noexcept {
   if ((flags & ~std::uint64_t{BPF_F_LOCK}) > BPF_EXIST) return -EINVAL;
-  if ((flags & BPF_F_LOCK) != 0) return -EINVAL;  // no value has a spin lock yet
+  const bool is_locked = (flags & BPF_F_LOCK) != 0;
+  if (is_locked && !has_value_lock()) return -EINVAL;
   const SpinGuard guard(lock_);
-  const std::uint32_t hash = table_.hash_of(key);
+  const std::uint64_t hash = table_.hash_of(key);
   const std::uint32_t old = table_.find(key, hash);
-  const int error = check_presence(old != HashTable::kNone, flags);
+  const int error = check_presence(old != HashTable::kNone, flags & ~std::uint64_t{BPF_F_LOCK});
   if (error != 0) return error;
+  if (is_locked && old != HashTable::kNone) return put_locked(table_.payload_at(old), value);
   const std::uint32_t fresh = old == HashTable::kNone ? take() : spares_[cpu];
   if (fresh == HashTable::kNone) return -E2BIG;
-  store_value(table_.payload_at(fresh), value, spec().value_size);
-  link(fresh, key, hash);
-  if (old != HashTable::kNone) {
-    unlink(old);
+  put_value(table_.payload_at(fresh), value, spec().value_size);
+  if (old == HashTable::kNone) {
+    link(fresh, key, hash);
+  } else {
+    replace(old, fresh, key, hash);
+    retire_value(table_.payload_at(old));
     spares_[cpu] = old;
   }
   return 0;
 }
 
-int HashMap::copy_value(const void* key, std::span<std::uint8_t> out, std::uint64_t) noexcept {
-  const SpinGuard guard(lock_);
-  const std::uint32_t element = find(key);
-  if (element == HashTable::kNone) return -ENOENT;
-  load_value(out.data(), table_.payload_at(element), spec().value_size);
+int HashMap::copy_element(std::uint32_t element, std::span<std::uint8_t> out,
+                          std::uint64_t flags) noexcept {
+  std::uint8_t* value = table_.payload_at(element);
+  if ((flags & BPF_F_LOCK) != 0) return get_locked(out.data(), value);
+  get_value(out.data(), value, spec().value_size);
   return 0;
 }
 
+int HashMap::copy_value(const void* key, std::span<std::uint8_t> out,
+                        std::uint64_t flags) noexcept {
+  const SpinGuard guard(lock_);
+  const std::uint32_t element = find(key);
+  return element == HashTable::kNone ? -ENOENT : copy_element(element, out, flags);
+}
+
 int HashMap::lookup_and_erase_from_user(const void* key, std::span<std::uint8_t> out,
-                                        std::uint64_t) noexcept {
+                                        std::uint64_t flags) noexcept {
   const SpinGuard guard(lock_);
   const std::uint32_t element = find(key);
   if (element == HashTable::kNone) return -ENOENT;
-  load_value(out.data(), table_.payload_at(element), spec().value_size);
-  remove(element);
-  return 0;
+  const int error = copy_element(element, out, flags);
+  if (error == 0) remove(element);
+  return error;
+}
+
+void HashMap::retire_element(std::uint32_t element) noexcept {
+  retire_value(table_.payload_at(element));
+}
+
+const void* HashMap::key_of(const void* value, std::uint32_t&) const noexcept {
+  const auto* key = static_cast<const std::uint8_t*>(value) - fast_.key_stride;
+  const auto offset = static_cast<std::uint64_t>(key - fast_.elements);
+  const SpinGuard guard(lock_);
+  const bool is_element = offset % fast_.stride == 0 && offset / fast_.stride >= 1 &&
+                          offset / fast_.stride <= table_.element_count();
+  return is_element ? key : nullptr;
 }
 
 }  // namespace lmn

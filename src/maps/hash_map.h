@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HASH: values under keys of any bytes; with an LruList, LRU_HASH (lru_hash_map.cc).
+// HASH: values under keys of any bytes; with an LruClock, LRU_HASH (lru_hash_map.cc).
 //
 // Values live in the table's elements, so their addresses are stable. Replacing a value takes the
-// CPU's spare element, links it, and keeps the old one as the next spare: a program that holds the
-// old value's address goes on reading the old value, as with the kernel's preallocated hash.
-// BPF_F_NO_PREALLOC changes nothing here: memory is reserved at creation and given by the system as
-// elements are first used.
-// Threads: Map's, by one lock (keyed_map.h).
-// Not done yet: lock-free lookup.
-// Tested by maps_test.cc and tests/contract/maps_contract_test.cc.
-// Source: Linux 6.18, kernel/bpf/hashtab.c.
+// CPU's spare element, puts it in the old one's place, and keeps the old one as the next spare: a
+// program that holds the old value's address goes on reading the old value, as with the kernel's
+// preallocated hash. BPF_F_NO_PREALLOC changes nothing here: memory is reserved at creation and
+// given by the system as elements are first used. Threads: Map's; a program's lookup takes no lock
+// (keyed_map.h). Tested by maps_test.cc and tests/contract/maps_contract_test.cc. Source:
+// Linux 6.18, kernel/bpf/hashtab.c.
 #pragma once
 
 #include <vector>
@@ -23,19 +21,24 @@ class HashMap final : public KeyedMap {
  public:
   static Result<std::unique_ptr<Map>> create(const MapSpec& spec, const MapOptions& options);
 
-  void* lookup(const void* key, std::uint32_t cpu) noexcept override LMN_EXCLUDES(lock_);
+  void* lookup(const void* key, std::uint32_t cpu) noexcept override;
   int update(const void* key, const void* value, std::uint64_t flags,
              std::uint32_t cpu) noexcept override LMN_EXCLUDES(lock_);
   int copy_value(const void* key, std::span<std::uint8_t> out,
                  std::uint64_t flags) noexcept override LMN_EXCLUDES(lock_);
+  const void* key_of(const void* value, std::uint32_t& index) const noexcept override
+      LMN_EXCLUDES(lock_);
 
  protected:
+  int copy_element(std::uint32_t element, std::span<std::uint8_t> out,
+                   std::uint64_t flags) noexcept override LMN_REQUIRES(lock_);
+  void retire_element(std::uint32_t element) noexcept override LMN_REQUIRES(lock_);
   int lookup_and_erase_from_user(const void* key, std::span<std::uint8_t> out,
                                  std::uint64_t flags) noexcept override LMN_EXCLUDES(lock_);
 
  private:
   HashMap(const MapSpec& spec, const MapOptions& options, HashTable table,
-          std::optional<LruList> lru);
+          std::optional<LruClock> lru);
 
   std::vector<std::uint32_t> spares_ LMN_GUARDED_BY(lock_);  // by CPU
 };

@@ -53,12 +53,17 @@ int HashOfMaps::update(const void*, const void*, std::uint64_t, std::uint32_t) n
 }
 int HashOfMaps::erase(const void*) noexcept { return -EOPNOTSUPP; }
 
-int HashOfMaps::copy_value(const void* key, std::span<std::uint8_t> out, std::uint64_t) noexcept {
-  const SpinGuard guard(lock_);
-  const std::uint32_t element = find(key);
-  if (element == HashTable::kNone) return -ENOENT;
+int HashOfMaps::copy_element(std::uint32_t element, std::span<std::uint8_t> out,
+                             std::uint64_t) noexcept {
   store_key32(out.data(), map_of(element)->id());
   return 0;
+}
+
+int HashOfMaps::copy_value(const void* key, std::span<std::uint8_t> out,
+                           std::uint64_t flags) noexcept {
+  const SpinGuard guard(lock_);
+  const std::uint32_t element = find(key);
+  return element == HashTable::kNone ? -ENOENT : copy_element(element, out, flags);
 }
 
 int HashOfMaps::update_from_user(const void* key, std::span<const std::uint8_t> value,
@@ -77,7 +82,7 @@ int HashOfMaps::update_from_user(const void* key, std::span<const std::uint8_t> 
 // Puts `map` under the key; what was there is the caller's to release.
 int HashOfMaps::place(const void* key, Map* map, std::uint64_t flags, Map*& old) noexcept {
   const SpinGuard guard(lock_);
-  const std::uint32_t hash = table_.hash_of(key);
+  const std::uint64_t hash = table_.hash_of(key);
   std::uint32_t element = table_.find(key, hash);
   const int error = check_presence(element != HashTable::kNone, flags);
   if (error != 0) return error;

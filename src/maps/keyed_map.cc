@@ -7,15 +7,31 @@
 #include <algorithm>
 #include <cstring>
 
+#include "maps/map_batch.h"
+
 namespace lmn {
 
-Result<std::optional<LruList>> KeyedMap::make_lru(const MapSpec& spec,
-                                                  std::uint64_t element_count) {
+Result<std::optional<LruClock>> KeyedMap::make_lru(const MapSpec& spec,
+                                                   std::uint64_t element_count) {
   const bool is_lru =
       spec.type == BPF_MAP_TYPE_LRU_HASH || spec.type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
-  if (!is_lru) return std::optional<LruList>();
-  LMN_TRY(LruList list, LruList::create(element_count));
-  return std::optional<LruList>(std::move(list));
+  if (!is_lru) return std::optional<LruClock>();
+  LMN_TRY(LruClock list, LruClock::create(element_count));
+  return std::optional<LruClock>(std::move(list));
+}
+
+// The next two victims are fetched ahead: their lines were last touched a round of the hand ago.
+std::uint32_t KeyedMap::evict() noexcept {
+  const std::uint32_t victim = lru_->choose();
+  if (victim == HashTable::kNone) return HashTable::kNone;
+  const std::uint32_t next = lru_->peek(0);
+  const std::uint32_t after = lru_->peek(1);
+  if (next != HashTable::kNone) table_.prefetch_bucket_of(next);
+  if (after != HashTable::kNone) table_.prefetch_element(after);
+  unlink(victim);
+  if (fields() != nullptr) [[unlikely]]
+    retire_element(victim);
+  return victim;
 }
 
 int KeyedMap::erase(const void* key) noexcept {
@@ -59,6 +75,46 @@ int KeyedMap::next_key(const void* key, void* next) noexcept {
     bucket = end;
   }
   return -ENOENT;
+}
+
+// The cookie is a place in the table. Elements keep their places while they are in the map, so a
+// walk gives each of them once; the kernel's cookie is a bucket, and it answers -ENOSPC where a
+// bucket is more than there is room for.
+int KeyedMap::lookup_batch_from_user(MapBatch& batch, bool erases) noexcept {
+  if (batch.flags != 0) return -EINVAL;
+  if (batch.count == 0) return 0;
+  const std::uint32_t wanted = batch.count;
+  const std::size_t value_bytes = user_value_bytes();
+  batch.count = 0;
+  batch.has_count = true;
+  std::uint32_t place = batch.from == nullptr ? 0 : load_key32(batch.from);
+  auto* keys = static_cast<std::uint8_t*>(batch.keys);
+  auto* values = static_cast<std::uint8_t*>(batch.values);
+  int error = 0;
+  while (error == 0) {
+    const SpinGuard guard(lock_);
+    if (place >= table_.place_count()) {
+      // A cookie from behind the end is answered without another.
+      if (batch.count == 0 && batch.from != nullptr && load_key32(batch.from) >= place) {
+        return -ENOENT;
+      }
+      error = -ENOENT;
+      break;
+    }
+    const std::uint32_t element = table_.next_from(place, kBucketsPerLook);
+    if (element == HashTable::kNone) continue;
+    if (batch.count == wanted) break;
+    error = copy_element(element, {values + batch.count * value_bytes, value_bytes},
+                         batch.elem_flags);
+    if (error != 0) break;
+    std::memcpy(keys + batch.count * std::size_t{spec().key_size}, table_.key_at(element),
+                spec().key_size);
+    if (erases) remove(element);
+    ++batch.count;
+    ++place;
+  }
+  store_key32(batch.next, place);
+  return error;
 }
 
 }  // namespace lmn

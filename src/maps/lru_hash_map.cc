@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// LRU_HASH: a hash that makes room by evicting what was not used for the longest time.
+// LRU_HASH: a hash that makes room by evicting what was not used lately.
 //
-// It is HASH (hash_map.h) over a table that keeps an LruList: an update never fails for lack of
+// It is HASH (hash_map.h) over a table that keeps an LruClock (lru_clock.h): an update never fails for lack of
 // room. A program's lookup and any update is a use; user space's lookup is not, as in the kernel.
 // With BPF_F_NO_COMMON_LRU max_entries is rounded to a multiple of
 // the CPUs, as the kernel does; the list is one nevertheless (docs/kernel-differences.md, maps-3).
@@ -11,7 +11,7 @@
 #include <linux/bpf.h>
 
 #include "maps/hash_map.h"
-#include "maps/lru_list.h"
+#include "maps/lru_clock.h"
 
 namespace lmn {
 Result<std::unique_ptr<Map>> create_lru_hash_map(const MapSpec& spec, const MapOptions& options,

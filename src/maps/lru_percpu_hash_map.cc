@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // LRU_PERCPU_HASH: one value per CPU under each key, and room made by evicting what was not used
-// for the longest time.
+// lately.
 //
-// It is PERCPU_HASH (percpu_hash_map.h) over a table that keeps an LruList (lru_list.h); what
+// It is PERCPU_HASH (percpu_hash_map.h) over a table that keeps an LruClock (lru_clock.h); what
 // counts as a use is said in lru_hash_map.cc. Tested by maps_test.cc and
 // tests/contract/maps_contract_test.cc. Source: Linux 6.18, kernel/bpf/hashtab.c.
-#include "maps/lru_list.h"
+#include "maps/lru_clock.h"
 #include "maps/percpu_hash_map.h"
 
 namespace lmn {

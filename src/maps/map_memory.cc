@@ -78,6 +78,13 @@ std::optional<std::uint64_t> map_bytes(std::uint64_t count, std::uint64_t stride
   return product;
 }
 
+void MapMemory::prefer_huge_pages() const noexcept {
+  constexpr std::size_t kHugePageBytes = 2u << 20;
+  if (size_bytes_ < 2 * kHugePageBytes || shared_.data() != nullptr) return;
+  // A wish: the answer changes nothing that can be seen but time.
+  (void)::madvise(data_, size_bytes_, MADV_HUGEPAGE);
+}
+
 void store_value(void* value, const void* from, std::size_t size) noexcept {
   auto* to = static_cast<std::uint8_t*>(value);
   const auto* source = static_cast<const std::uint8_t*>(from);

@@ -47,6 +47,10 @@ class MapMemory {
   }
   ~MapMemory();
 
+  // Asks the system for huge pages behind memory that is read at random and large enough to have
+  // some: a walk of the page tables costs as much as the miss itself. It may give none.
+  void prefer_huge_pages() const noexcept;
+
   std::uint8_t* data() const { return data_; }
   std::size_t size() const { return size_bytes_; }
   // Null unless made by create_mapped.

@@ -254,57 +254,6 @@ TEST(HashMap, FullMeansMaxEntriesAndReplacementStillWorks) {
   }
 }
 
-TEST(HashTable, PatternedKeysMakeNoLongChains) {
-  // 4096 keys in 4096 buckets: by chance a chain of 16 comes less than once in 10^9 tables.
-  for (const std::uint32_t stride : {1u, 4096u, 65536u, 0x9e3779b9u}) {
-    for (const std::uint64_t seed : {0ull, 7ull, ~0ull}) {
-      auto table = HashTable::create({.key_size = 4, .max_entries = 4096, .seed = seed});
-      ASSERT_TRUE(table.has_value());
-      std::vector<int> chain_lengths(table->bucket_count());
-      for (std::uint32_t i = 0; i < 4096; ++i) {
-        const std::uint32_t key = i * stride;
-        const std::uint32_t element = table->take();
-        table->link(element, &key, table->hash_of(&key));
-        ++chain_lengths[table->bucket_of(element)];
-      }
-      EXPECT_EQ(table->take(), HashTable::kNone);
-      EXPECT_LT(*std::ranges::max_element(chain_lengths), 16) << stride << " " << seed;
-    }
-  }
-}
-
-TEST(LruHashMap, EvictsExactlyTheLeastRecentlyUsed) {
-  // The same lookups and updates on a map and on a list that is an LRU by its looks.
-  TestHost host;
-  for (const std::uint32_t type : {BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_LRU_PERCPU_HASH}) {
-    constexpr std::size_t kEntries = 50;
-    auto map = make_map(make_spec(type, 4, 8, kEntries), host, 1);
-    std::vector<std::uint32_t> model;  // most recent first
-    std::mt19937 random(3);
-    for (int step = 0; step < 20'000; ++step) {
-      const auto key = static_cast<std::uint32_t>(random() % 100);
-      const auto found = std::ranges::find(model, key);
-      const bool is_there = found != model.end();
-      std::uint64_t value = 7;
-      const auto dice = random() % 8;
-      if (dice < 4) {
-        ASSERT_EQ(map->lookup(&key, 0) != nullptr, is_there) << step;
-      } else if (dice == 4) {
-        // User space's lookup is no use of the element.
-        ASSERT_EQ(map->user_lookup(&key, writable_bytes_of(value), 0), is_there ? 0 : -ENOENT);
-        continue;
-      } else if (dice == 5) {
-        ASSERT_EQ(map->erase(&key), is_there ? 0 : -ENOENT);
-      } else {
-        ASSERT_EQ(map->update(&key, &value, BPF_ANY, 0), 0);
-      }
-      if (is_there) model.erase(found);
-      if ((dice < 4 && is_there) || dice > 5) model.insert(model.begin(), key);
-      if (model.size() > kEntries) model.pop_back();
-    }
-  }
-}
-
 TEST(LruHashMap, RoundsEntriesForListsPerCpu) {
   TestHost host;
   const MapSpec spec = make_spec(BPF_MAP_TYPE_LRU_HASH, 4, 4, 10, BPF_F_NO_COMMON_LRU);

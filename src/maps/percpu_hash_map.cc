@@ -32,87 +32,93 @@ Result<std::unique_ptr<Map>> PercpuHashMap::create(const MapSpec& spec, const Ma
 }
 
 PercpuHashMap::PercpuHashMap(const MapSpec& spec, const MapOptions& options, HashTable table,
-                             std::optional<LruList> lru, MapMemory values)
+                             std::optional<LruClock> lru, MapMemory values)
     : KeyedMap(spec, options, std::move(table), std::move(lru)),
       values_(std::move(values)),
       stride_(static_cast<std::size_t>(round_up_to_8(spec.value_size))),
       block_bytes_(values_.size() / options.cpu_count) {}
 
 void* PercpuHashMap::lookup(const void* key, std::uint32_t cpu) noexcept {
-  const SpinGuard guard(lock_);
-  const std::uint32_t element = find(key);
+  const std::uint32_t element = hash_find(fast_, key, hash_of_key(fast_, key));
   if (element == HashTable::kNone) return nullptr;
-  touch(element);
+  hash_touch(fast_, element);
   return value_at(element, cpu);
 }
 
-int PercpuHashMap::find_or_make(const void* key, std::uint64_t flags, std::uint32_t& element,
-                                bool& is_new) noexcept {
+int PercpuHashMap::find_or_take(const void* key, std::uint64_t hash, std::uint64_t flags,
+                                std::uint32_t& element, bool& is_new) noexcept {
   if (flags > BPF_EXIST) return -EINVAL;
-  const std::uint32_t hash = table_.hash_of(key);
   element = table_.find(key, hash);
   is_new = element == HashTable::kNone;
   const int error = check_presence(!is_new, flags);
   if (error != 0) return error;
   if (!is_new) {
-    touch(element);
+    hash_touch(fast_, element);
     return 0;
   }
   element = take();
-  if (element == HashTable::kNone) return -E2BIG;
-  link(element, key, hash);
-  return 0;
+  return element == HashTable::kNone ? -E2BIG : 0;
 }
 
 int PercpuHashMap::update(const void* key, const void* value, std::uint64_t flags,
                           std::uint32_t cpu) noexcept {
   const SpinGuard guard(lock_);
+  const std::uint64_t hash = table_.hash_of(key);
   std::uint32_t element = HashTable::kNone;
   bool is_new = false;
-  const int error = find_or_make(key, flags, element, is_new);
+  const int error = find_or_take(key, hash, flags, element, is_new);
   if (error != 0) return error;
   // A used-again element must not show another key's values (CVE-2021-4135's pattern).
   for (std::uint32_t other = 0; is_new && other < cpu_count(); ++other) {
     zero_value(value_at(element, other), stride_);
   }
-  store_value(value_at(element, cpu), value, spec().value_size);
+  put_value(value_at(element, cpu), value, spec().value_size);
+  retire_value(value_at(element, cpu));
+  if (is_new) link(element, key, hash);
   return 0;
 }
 
 int PercpuHashMap::update_from_user(const void* key, std::span<const std::uint8_t> value,
                                     std::uint64_t flags) noexcept {
   const SpinGuard guard(lock_);
+  const std::uint64_t hash = table_.hash_of(key);
   std::uint32_t element = HashTable::kNone;
   bool is_new = false;
-  const int error = find_or_make(key, flags, element, is_new);
+  const int error = find_or_take(key, hash, flags, element, is_new);
   if (error != 0) return error;
   for (std::uint32_t cpu = 0; cpu < cpu_count(); ++cpu) {
-    store_value(value_at(element, cpu), value.data() + cpu * stride_, stride_);
+    put_value(value_at(element, cpu), value.data() + cpu * stride_, stride_);
+    retire_value(value_at(element, cpu));
+  }
+  if (is_new) link(element, key, hash);
+  return 0;
+}
+
+int PercpuHashMap::copy_element(std::uint32_t element, std::span<std::uint8_t> out,
+                                std::uint64_t) noexcept {
+  for (std::uint32_t cpu = 0; cpu < cpu_count(); ++cpu) {
+    get_value(out.data() + cpu * stride_, value_at(element, cpu), stride_);
   }
   return 0;
 }
 
-void PercpuHashMap::copy_all(std::uint32_t element, std::span<std::uint8_t> out) const noexcept {
-  for (std::uint32_t cpu = 0; cpu < cpu_count(); ++cpu) {
-    load_value(out.data() + cpu * stride_, value_at(element, cpu), stride_);
-  }
+void PercpuHashMap::retire_element(std::uint32_t element) noexcept {
+  for (std::uint32_t cpu = 0; cpu < cpu_count(); ++cpu) retire_value(value_at(element, cpu));
 }
 
 int PercpuHashMap::copy_value(const void* key, std::span<std::uint8_t> out,
-                              std::uint64_t) noexcept {
+                              std::uint64_t flags) noexcept {
   const SpinGuard guard(lock_);
   const std::uint32_t element = find(key);
-  if (element == HashTable::kNone) return -ENOENT;
-  copy_all(element, out);
-  return 0;
+  return element == HashTable::kNone ? -ENOENT : copy_element(element, out, flags);
 }
 
 int PercpuHashMap::lookup_and_erase_from_user(const void* key, std::span<std::uint8_t> out,
-                                              std::uint64_t) noexcept {
+                                              std::uint64_t flags) noexcept {
   const SpinGuard guard(lock_);
   const std::uint32_t element = find(key);
   if (element == HashTable::kNone) return -ENOENT;
-  copy_all(element, out);
+  copy_element(element, out, flags);
   remove(element);
   return 0;
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// PERCPU_HASH: a hash with one value per CPU under each key; with an LruList, LRU_PERCPU_HASH
+// PERCPU_HASH: a hash with one value per CPU under each key; with an LruClock, LRU_PERCPU_HASH
 // (lru_hash_map.cc).
 //
 // Keys live in the table; values in one block per CPU, indexed by the element's number, so that two
 // workers never share a line. A program that makes a key sets its CPU's value and zeroes the
 // others'. Values are replaced in place, as in the kernel. User space sees all CPUs, each value
-// rounded up to 8 bytes, the rounding's bytes included. Threads: Map's, by one lock (keyed_map.h).
-// Tested by maps_test.cc and tests/contract/maps_contract_test.cc.
-// Source: Linux 6.18, kernel/bpf/hashtab.c.
+// rounded up to 8 bytes, the rounding's bytes included. Threads: Map's; a program's lookup takes no
+// lock (keyed_map.h). Tested by maps_test.cc and tests/contract/maps_contract_test.cc. Source:
+// Linux 6.18, kernel/bpf/hashtab.c.
 #pragma once
 
 #include "maps/keyed_map.h"
@@ -20,13 +20,16 @@ class PercpuHashMap final : public KeyedMap {
  public:
   static Result<std::unique_ptr<Map>> create(const MapSpec& spec, const MapOptions& options);
 
-  void* lookup(const void* key, std::uint32_t cpu) noexcept override LMN_EXCLUDES(lock_);
+  void* lookup(const void* key, std::uint32_t cpu) noexcept override;
   int update(const void* key, const void* value, std::uint64_t flags,
              std::uint32_t cpu) noexcept override LMN_EXCLUDES(lock_);
   int copy_value(const void* key, std::span<std::uint8_t> out,
                  std::uint64_t flags) noexcept override LMN_EXCLUDES(lock_);
 
  protected:
+  int copy_element(std::uint32_t element, std::span<std::uint8_t> out,
+                   std::uint64_t flags) noexcept override LMN_REQUIRES(lock_);
+  void retire_element(std::uint32_t element) noexcept override LMN_REQUIRES(lock_);
   int update_from_user(const void* key, std::span<const std::uint8_t> value,
                        std::uint64_t flags) noexcept override LMN_EXCLUDES(lock_);
   int lookup_and_erase_from_user(const void* key, std::span<std::uint8_t> out,
@@ -34,14 +37,14 @@ class PercpuHashMap final : public KeyedMap {
 
  private:
   PercpuHashMap(const MapSpec& spec, const MapOptions& options, HashTable table,
-                std::optional<LruList> lru, MapMemory values);
-  // The element of `key`, made if it is not there and `flags` allow; or -errno.
-  int find_or_make(const void* key, std::uint64_t flags, std::uint32_t& element,
+                std::optional<LruClock> lru, MapMemory values);
+  // The element of `key`, or one to be linked by the caller if it is not there and `flags` allow;
+  // or -errno.
+  int find_or_take(const void* key, std::uint64_t hash, std::uint64_t flags, std::uint32_t& element,
                    bool& is_new) noexcept LMN_REQUIRES(lock_);
   std::uint8_t* value_at(std::uint32_t element, std::uint32_t cpu) const {
     return values_.data() + cpu * block_bytes_ + (element - 1) * stride_;
   }
-  void copy_all(std::uint32_t element, std::span<std::uint8_t> out) const noexcept;
 
   MapMemory values_;
   std::size_t stride_;
