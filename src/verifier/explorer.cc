@@ -69,12 +69,21 @@ Explorer::Explorer(const Environment& env, const StructuredProgram& program,
 }
 
 bool Explorer::run() {
+  const bool is_proved = walk_all();
+  report_.processed = facts_.processed = processed_;
+  report_.total_states = facts_.total_states;
+  report_.peak_states = facts_.peak_states;
+  report_.max_states_per_insn = facts_.max_states_per_insn;
+  report_.stack_bytes = facts_.stack_bytes;
+  return is_proved;
+}
+
+bool Explorer::walk_all() {
   if (!find_points()) return false;
   find_packet_changers();
   if (!check_exception_callback()) return false;
   if (!explore(entry_state(0))) return false;
   if (!explore_global_functions()) return false;
-  facts_.processed = processed_;
   if (check_stack_depth()) return true;
   report_.insn = largest_call(program_, facts_.stack_bytes);
   return false;

@@ -49,6 +49,22 @@ bool PrecisionWalk::is_empty() const {
   return true;
 }
 
+void PrecisionWalk::tell(PrecisionNote::Kind kind, std::uint32_t at, std::int64_t after,
+                         const PathState& state) const {
+  VerifierListener* listener = explorer_.options_.listener;
+  if (listener == nullptr) return;
+  PrecisionNote note;
+  note.kind = kind;
+  note.frame = frame_;
+  note.insn = at;
+  note.first = state.first_insn;
+  note.after = after;
+  note.registers = registers_[frame_];
+  note.slots = slots_[frame_];
+  note.parent = &state;
+  listener->on_precision(note);
+}
+
 void PrecisionWalk::run() {
   if (is_empty()) return;
   const PathState* state = explorer_.state_.get();
@@ -56,10 +72,12 @@ void PrecisionWalk::run() {
   std::int64_t after = -1;
   bool is_first = true;  // the present instruction has not been executed
   while (true) {
+    tell(PrecisionNote::Kind::kFrom, at, after, *state);
     std::size_t left = state->history.size();
     while (true) {
       const bool has_entry = left > 0 && state->history[left - 1].insn == at;
       const HistoryEntry* entry = has_entry ? &state->history[left - 1] : nullptr;
+      if (!is_first) tell(PrecisionNote::Kind::kBefore, at, after, *state);
       if (!is_first && back_over(at, after, entry) == Step::kLost) return mark_everything();
       is_first = false;
       if (is_empty()) return;
@@ -77,6 +95,7 @@ void PrecisionWalk::run() {
     KnownState* known = state->parent;
     if (known == nullptr) break;
     mark_in(*known);
+    tell(PrecisionNote::Kind::kParent, at, after, known->state);
     if (is_empty()) return;
     after = state->first_insn;
     at = known->state.previous;

@@ -19,6 +19,7 @@
 #include <cstdint>
 
 #include "verifier/explorer.h"
+#include "verifier/trace.h"
 
 namespace lmn {
 
@@ -39,6 +40,8 @@ class PrecisionWalk {
   enum class Step : std::uint8_t { kGoOn, kLost };
 
   bool is_empty() const;
+  void tell(PrecisionNote::Kind kind, std::uint32_t at, std::int64_t after,
+            const PathState& state) const;
   bool wants(std::uint32_t index) const { return (registers_[frame_] >> index & 1) != 0; }
   void want(std::uint32_t index) { want_register(frame_, index); }
   void drop(std::uint32_t index) {

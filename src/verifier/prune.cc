@@ -179,6 +179,8 @@ void Explorer::keep_state() {
   kept->state = *state_;
   kept->branches = 1;
   known_[at_].push_back(kept);
+  facts_.max_states_per_insn =
+      std::max<std::uint64_t>(facts_.max_states_per_insn, known_[at_].size());
   bytes_ += bytes_of(kept->state);
   ++facts_.total_states;
   facts_.peak_states =

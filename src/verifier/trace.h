@@ -9,13 +9,31 @@
 // state visited last became; on_included that the state visited last lies within a kept one, so
 // that the path ends here.
 //
-// Only tests listen: VerifyOptions::listener is null otherwise, and costs one test per instruction.
-// Threads: that of verify. Tested by tests/conformance/soundness_test.cc.
+// The soundness harness listens, and KernelLog (kernel_log.h); otherwise VerifyOptions::listener is
+// null, which costs one test per instruction.
+// Threads: that of verify. Tested by tests/soundness/soundness_test.cc and kernel_log_test.cc.
 #pragma once
 
 #include "verifier/state.h"
 
 namespace lmn {
+
+// A step of a walk backwards for precision (precision.h).
+struct PrecisionNote {
+  enum class Kind : std::uint8_t {
+    kFrom,    // goes back from insn (to `first`), to the instruction before `after`
+    kBefore,  // is about to go back over insn
+    kParent,  // arrived at the kept state `parent`
+  };
+  Kind kind = Kind::kBefore;
+  std::uint32_t frame = 0;
+  std::uint32_t insn = 0;
+  std::uint32_t first = 0;
+  std::int64_t after = -1;
+  std::uint16_t registers = 0;  // of `frame`, that matter
+  std::uint64_t slots = 0;
+  const PathState* parent = nullptr;
+};
 
 class VerifierListener {
  public:
@@ -29,6 +47,7 @@ class VerifierListener {
   virtual void on_keep(const KnownState& kept) = 0;
   // With all_numbers_count, also numbers that are not precise in `by` were compared.
   virtual void on_included(const KnownState& by, bool all_numbers_count) = 0;
+  virtual void on_precision(const PrecisionNote& /*note*/) {}
 };
 
 }  // namespace lmn

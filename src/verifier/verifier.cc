@@ -13,9 +13,10 @@ namespace lmn {
 Result<VerifiedProgram> verify(const Environment& env, StructuredProgram program,
                                const VerifyOptions& options) {
   Explorer explorer(env, program, options);
-  if (!explorer.run()) {
-    const VerifierReport& report = explorer.report();
-    if (options.report != nullptr) *options.report = report;
+  const bool is_proved = explorer.run();
+  const VerifierReport& report = explorer.report();
+  if (options.report != nullptr) *options.report = report;
+  if (!is_proved) {
     if (report.refusal) return make_error(*report.refusal);
     auto error = refuse(program.spec(), report.rule, report.insn, report.words);
     error.error().errno_value = report.errno_value;

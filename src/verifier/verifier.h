@@ -52,7 +52,8 @@
 
 namespace lmn {
 
-// Why a program was refused, for tools and people.
+// Why a program was refused, for tools and people; and figures of the walk, also of one that was
+// not refused.
 struct VerifierReport {
   bool is_refused = false;
   Rule rule{};
@@ -64,6 +65,11 @@ struct VerifierReport {
   std::string known;                   // what was known of the values involved: explain.h
   std::optional<InsnIndex> came_from;  // the instruction before, on the refused path
   std::optional<InsnIndex> acquired;   // where what is still held was acquired
+  std::uint64_t processed = 0;
+  std::uint64_t total_states = 0;
+  std::uint64_t peak_states = 0;
+  std::uint64_t max_states_per_insn = 0;
+  std::vector<std::uint32_t> stack_bytes;  // per subprogram
 };
 
 class VerifierListener;
@@ -73,7 +79,7 @@ struct VerifyOptions {
   VerifierReport* report = nullptr;  // filled on refusal
   std::uint64_t processed_max = limits::kInsnProcessedMax;
   std::size_t memory_max = limits::kVerifierBytesMax;
-  VerifierListener* listener = nullptr;  // for tests: trace.h
+  VerifierListener* listener = nullptr;  // trace.h
 };
 
 // What was learnt of one instruction on all paths to it.
@@ -91,6 +97,7 @@ struct VerifiedFacts {
   std::uint64_t processed = 0;
   std::uint64_t total_states = 0;
   std::uint64_t peak_states = 0;
+  std::uint64_t max_states_per_insn = 0;
   std::size_t peak_bytes = 0;
 };
 
