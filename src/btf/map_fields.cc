@@ -67,7 +67,7 @@ class FieldFinder {
     const BtfType& type = btf_.type(id);
     if (type.kind == BtfKind::kStruct) return find_in_struct(id, 0, 0);
     if (type.kind != BtfKind::kDatasec) return EINVAL;
-    Seen seen;
+    Seen seen = 0;
     for (const BtfVariable& variable : btf_.variables(type)) {
       const int error = find_one({.parent = variable.type,
                                   .member = -1,
