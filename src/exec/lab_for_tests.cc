@@ -9,6 +9,8 @@
 #include <array>
 #include <cstring>
 
+#include "exec/interp/guest_type.h"
+
 namespace lmn::lab {
 namespace {
 
@@ -268,6 +270,10 @@ Environment Lab::environment() const {
   environment.context = kXdpMdFields;
   environment.strictness = strictness;
   environment.kfuncs = kfuncs;
+  if (options.guest != nullptr) {
+    environment.context = {};
+    environment.has_classic_access = options.guest->read_packet != nullptr;
+  }
   return environment;
 }
 

@@ -29,6 +29,8 @@ struct Environment {
   std::span<const ContextField> context;   // sorted by offset
   Strictness strictness = Strictness::kTrusted;
   std::span<const KfuncProto> kfuncs;  // sorted by name; some are known only to be refused
+  // Whether packets may be read by LD_ABS and LD_IND. Linux allows it to some types, not to XDP.
+  bool has_classic_access = false;
 
   const HelperProto* find_helper(std::uint32_t id) const;
   // A kernel function that programs may call.

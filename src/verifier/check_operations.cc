@@ -64,6 +64,7 @@ Result<void> check_operation(const StructureDraft& draft, InsnIndex at) {
       LMN_CHECK_OK(check_call(draft, at, insn));
       break;
     case OpClass::kLegacy:
+      if (draft.env.has_classic_access) break;
       return refuse(draft.program, Rule::kLegacyAccess, at,
                     fmt::format("{}: packet access of classic BPF (LD_ABS, LD_IND) is not allowed "
                                 "for XDP programs",

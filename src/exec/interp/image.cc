@@ -127,8 +127,7 @@ Result<void> ProgramImage::add_slot(std::uint32_t slot, std::span<Map* const> ma
     case OpClass::kAddrSpaceCast:
       return insn_error(ErrorCode::kNotSupported, slot, "arena pointers (addr_space_cast)");
     case OpClass::kLegacy:
-      return insn_error(ErrorCode::kNotSupported, slot,
-                        "packet access of classic BPF: Linux refuses it in XDP programs");
+      return {};  // traps unless the program's type has it
   }
   return insn_error(ErrorCode::kInternal, slot, "operation of no class");
 }

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "exec/interp/call.h"
+#include "exec/interp/guest_context.h"
 #include "exec/interp/image.h"
 #include "exec/interp/machine.h"
 #include "exec/interp/steps.h"
@@ -85,7 +86,8 @@ void trace_step(const Machine& machine, const Step* step) {
 #define LMN_STEP_kWide(klass, operation, source, width, off, imm) LMN_STEP_wide_##width
 #define LMN_STEP_wide_64 lddw_step
 #define LMN_STEP_wide_0 not_executable
-#define LMN_STEP_kLegacy(klass, operation, source, width, off, imm) not_executable
+#define LMN_STEP_kLegacy(klass, operation, source, width, off, imm) \
+  classic_load_step<BPF_##operation, width>
 
 template <bool kIsTraced>
 void run_loop(Machine& machine, const Step* step) {

@@ -40,6 +40,7 @@ namespace lmn {
 class Btf;
 class Map;
 class TraceListener;
+struct GuestType;
 
 struct InterpreterOptions {
   // Executed instructions of one packet, tail-called programs and callbacks included.
@@ -51,6 +52,8 @@ struct InterpreterOptions {
   const Btf* btf = nullptr;
   // Told of every instruction before it runs; null: the untraced loop, which is faster.
   TraceListener* trace = nullptr;
+  // The program's type, when it is not XDP (guest_type.h); it outlives the result.
+  const GuestType* guest = nullptr;
 };
 
 // Prepares `program` to be run by the interpreter.

@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstring>
 
+#include "exec/interp/guest_context.h"
 #include "exec/interp/stack_object.h"
 #include "maps/object_heap.h"
 
@@ -283,6 +284,11 @@ Place check_access(Machine& machine, const Step* step, std::uint8_t base, std::u
     context.base = machine.shadow[base].object;
     context.size_bytes = machine.image->context_bytes();
     const bool writes = access != Access::kRead;
+    if (writes && machine.limits->guest != nullptr) {
+      const auto offset = static_cast<std::int64_t>(demand.address - context.base);
+      const Place place = guest_field_place(machine, offset, size_bytes);
+      if (place.host != nullptr) return place;
+    }
     return refuse(machine, step, writes ? TrapReason::kContextWrite : TrapReason::kContextAccess,
                   demand, context);
   }
@@ -328,6 +334,10 @@ const Step* load_context(Machine& machine, const Step* step, std::uint32_t size_
                           load.kind == ContextFieldKind::kPacketEnd ||
                           load.kind == ContextFieldKind::kPacketMeta;
   if (!load.is_allowed || (extends_sign && is_pointer)) {
+    if (machine.limits->guest != nullptr) {
+      const Step* next = load_guest_field(machine, step, offset, size_bytes, extends_sign);
+      if (next != nullptr) return next;
+    }
     check_access(machine, step, step->src, size_bytes, Access::kRead);
     return nullptr;
   }
