@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "maps/map_batch.h"
 #include "maps/map_checks.h"
 
 namespace lmn {
@@ -57,6 +58,17 @@ int HashOfMaps::copy_element(std::uint32_t element, std::span<std::uint8_t> out,
                              std::uint64_t) noexcept {
   store_key32(out.data(), map_of(element)->id());
   return 0;
+}
+
+// Erased afterwards, key by key: inner maps are released outside of the lock.
+int HashOfMaps::lookup_batch_from_user(MapBatch& batch, bool erases) noexcept {
+  const int error = KeyedMap::lookup_batch_from_user(batch, false);
+  const auto* keys = static_cast<const std::uint8_t*>(batch.keys);
+  if (!erases || (error != 0 && error != -ENOENT)) return error;
+  for (std::uint32_t i = 0; i < batch.count; ++i) {
+    erase_from_user(keys + i * std::size_t{spec().key_size});
+  }
+  return error;
 }
 
 int HashOfMaps::copy_value(const void* key, std::span<std::uint8_t> out,

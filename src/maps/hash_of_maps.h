@@ -33,6 +33,9 @@ class HashOfMaps final : public KeyedMap {
   int update_from_user(const void* key, std::span<const std::uint8_t> value,
                        std::uint64_t flags) noexcept override LMN_EXCLUDES(lock_);
   int erase_from_user(const void* key) noexcept override LMN_EXCLUDES(lock_);
+  int lookup_batch_from_user(MapBatch& batch, bool erases) noexcept override LMN_EXCLUDES(lock_);
+  int copy_element(std::uint32_t element, std::span<std::uint8_t> out,
+                   std::uint64_t flags) noexcept override LMN_REQUIRES(lock_);
 
  private:
   HashOfMaps(const MapSpec& spec, const MapOptions& options, InnerMaps inner, HashTable table)

@@ -86,7 +86,6 @@ int KeyedMap::lookup_batch_from_user(MapBatch& batch, bool erases) noexcept {
   const std::uint32_t wanted = batch.count;
   const std::size_t value_bytes = user_value_bytes();
   batch.count = 0;
-  batch.has_count = true;
   std::uint32_t place = batch.from == nullptr ? 0 : load_key32(batch.from);
   auto* keys = static_cast<std::uint8_t*>(batch.keys);
   auto* values = static_cast<std::uint8_t*>(batch.values);

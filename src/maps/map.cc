@@ -18,6 +18,7 @@
 #include "maps/map_checks.h"
 #include "maps/map_memory.h"
 #include "maps/value_lock.h"
+#include "maps/write_scope.h"
 
 namespace lmn {
 
@@ -60,20 +61,6 @@ Factory find_factory(std::uint32_t type) {
       return nullptr;
   }
 }
-
-// Counts a user-side write for as long as it runs, so that freezing does not overtake it.
-class WriteScope {
- public:
-  explicit WriteScope(std::atomic<std::uint32_t>& writers) : writers_(writers) {
-    writers_.fetch_add(1, std::memory_order_seq_cst);
-  }
-  ~WriteScope() { writers_.fetch_sub(1, std::memory_order_seq_cst); }
-  WriteScope(const WriteScope&) = delete;
-  WriteScope& operator=(const WriteScope&) = delete;
-
- private:
-  std::atomic<std::uint32_t>& writers_;
-};
 
 }  // namespace
 

@@ -45,7 +45,8 @@
 namespace lmn {
 
 class Map;
-class PerfRing;  // maps/perf_ring.h
+struct MapBatch;  // maps/map_batch.h
+class PerfRing;   // maps/perf_ring.h
 
 // The kernel's own "not supported", which has no name in user space's errno.h (Linux 6.18,
 // include/linux/errno.h). bpf(2) hands it out for operations that a map type lacks.
@@ -161,6 +162,13 @@ class Map {
   int user_lookup_and_erase(const void* key, std::span<std::uint8_t> out, std::uint64_t flags,
                             MapAccess access = MapAccess::kCreator) noexcept;
 
+  // BPF_MAP_LOOKUP_BATCH, _LOOKUP_AND_DELETE_BATCH, _UPDATE_BATCH, _DELETE_BATCH. -ENOTSUPP (524)
+  // for types that lack it; -ENOENT at the end of a walk, with what was found.
+  int user_lookup_batch(MapBatch& batch, MapAccess access = MapAccess::kCreator) noexcept;
+  int user_lookup_and_erase_batch(MapBatch& batch, MapAccess access = MapAccess::kCreator) noexcept;
+  int user_update_batch(MapBatch& batch, MapAccess access = MapAccess::kCreator) noexcept;
+  int user_erase_batch(MapBatch& batch, MapAccess access = MapAccess::kCreator) noexcept;
+
   // The type's own part of user_lookup: no look at rights and flags common to all types. What dumps
   // and the engine itself read by.
   virtual int copy_value(const void* key, std::span<std::uint8_t> out,
@@ -194,6 +202,8 @@ class Map {
   virtual int erase_from_user(const void* key) noexcept { return erase(key); }
   virtual int lookup_and_erase_from_user(const void* key, std::span<std::uint8_t> out,
                                          std::uint64_t flags) noexcept;
+  // The type's own part of a batch lookup; the default walks by keys and erases nothing.
+  virtual int lookup_batch_from_user(MapBatch& batch, bool erases) noexcept;
   const MapOptions& options() const { return options_; }
 
   // Copies one value into the map or out of it. `plain_bytes` is how much of a value without
@@ -229,6 +239,7 @@ class Map {
  private:
   friend Result<std::unique_ptr<Map>> create_map(const MapSpec& spec, const MapOptions& options,
                                                  MapHost& host);
+  int check_batch(unsigned what, const MapBatch& batch) const noexcept;
   bool may_read(MapAccess access) const noexcept;
   bool may_write(MapAccess access) const noexcept;
 

@@ -42,6 +42,7 @@ BtfUse btf_use_of(std::uint32_t type) {
     case BPF_MAP_TYPE_CPUMAP:
     case BPF_MAP_TYPE_XSKMAP:
     case BPF_MAP_TYPE_ARRAY_OF_MAPS:
+    case BPF_MAP_TYPE_HASH_OF_MAPS:
     case BPF_MAP_TYPE_PERF_EVENT_ARRAY:
       return BtfUse::kNone;
     default:

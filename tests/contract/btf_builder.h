@@ -40,6 +40,13 @@ class BtfBuilder {
     header(name, kind, 0, false, type);
     return ++last_id_;
   }
+  // A property of a member, or with component -1 of the type itself.
+  std::uint32_t declaration_tag(const std::string& name, std::uint32_t type,
+                                std::int32_t component) {
+    header(name, BTF_KIND_DECL_TAG, 0, false, type);
+    word(static_cast<std::uint32_t>(component));
+    return ++last_id_;
+  }
   std::uint32_t array(std::uint32_t element, std::uint32_t index, std::uint32_t count) {
     header("", BTF_KIND_ARRAY, 0, false, 0);
     word(element);

@@ -30,6 +30,19 @@ class LmnMap final : public MapUnderTest {
     return map_->user_lookup_and_erase(address(key), out, flags);
   }
   int freeze() override { return map_->freeze(); }
+  int batch(Batch what, MapBatch& batch) override {
+    switch (what) {
+      case Batch::kLookup:
+        return map_->user_lookup_batch(batch);
+      case Batch::kLookupAndErase:
+        return map_->user_lookup_and_erase_batch(batch);
+      case Batch::kUpdate:
+        return map_->user_update_batch(batch);
+      case Batch::kErase:
+        return map_->user_erase_batch(batch);
+    }
+    return -EINVAL;
+  }
 
  private:
   static const void* address(const Bytes& key) { return key.empty() ? nullptr : key.data(); }
@@ -51,6 +64,25 @@ class OracleMap final : public MapUnderTest {
     return map_.lookup_and_erase(key, out, flags);
   }
   int freeze() override { return map_.freeze(); }
+  int batch(Batch what, MapBatch& batch) override {
+    constexpr bpf_cmd kCommands[] = {BPF_MAP_LOOKUP_BATCH, BPF_MAP_LOOKUP_AND_DELETE_BATCH,
+                                     BPF_MAP_UPDATE_BATCH, BPF_MAP_DELETE_BATCH};
+    union bpf_attr attr;
+    std::memset(&attr, 0, sizeof attr);
+    attr.batch.map_fd = static_cast<std::uint32_t>(map_.fd());
+    attr.batch.in_batch = reinterpret_cast<std::uintptr_t>(batch.from);
+    attr.batch.out_batch = reinterpret_cast<std::uintptr_t>(batch.next);
+    attr.batch.keys = reinterpret_cast<std::uintptr_t>(batch.keys);
+    attr.batch.values = reinterpret_cast<std::uintptr_t>(batch.values);
+    attr.batch.count = batch.count;
+    attr.batch.elem_flags = batch.elem_flags;
+    attr.batch.flags = batch.flags;
+    const long result =
+        ::syscall(__NR_bpf, kCommands[static_cast<std::size_t>(what)], &attr, sizeof attr);
+    const int error = result == 0 ? 0 : -errno;
+    batch.count = attr.batch.count;
+    return error;
+  }
 
  private:
   KernelMap map_;
@@ -58,7 +90,7 @@ class OracleMap final : public MapUnderTest {
 
 }  // namespace
 
-int kernel_create_error(const MapSpec& spec, int inner_fd) {
+int kernel_create_error(const MapSpec& spec, int inner_fd, int btf_fd) {
   union bpf_attr attr;
   std::memset(&attr, 0, sizeof attr);
   attr.map_type = spec.type;
@@ -69,6 +101,7 @@ int kernel_create_error(const MapSpec& spec, int inner_fd) {
   attr.numa_node = spec.numa_node;
   attr.map_extra = spec.map_extra;
   attr.inner_map_fd = static_cast<std::uint32_t>(inner_fd);
+  attr.btf_fd = static_cast<std::uint32_t>(btf_fd);
   attr.btf_key_type_id = spec.btf_key_type_id;
   attr.btf_value_type_id = spec.btf_value_type_id;
   const long fd = ::syscall(__NR_bpf, BPF_MAP_CREATE, &attr, sizeof attr);
@@ -82,7 +115,7 @@ std::unique_ptr<MapUnderTest> make_lmn_map(const MapSpec& spec, MapHost& host) {
   return map ? std::make_unique<LmnMap>(std::move(*map)) : nullptr;
 }
 
-std::unique_ptr<MapUnderTest> make_kernel_map(const MapSpec& spec, int inner_fd) {
+std::unique_ptr<MapUnderTest> make_kernel_map(const MapSpec& spec, int inner_fd, int btf_fd) {
   KernelMapOptions options;
   options.type = spec.type;
   options.key_size = spec.key_size;
@@ -91,6 +124,11 @@ std::unique_ptr<MapUnderTest> make_kernel_map(const MapSpec& spec, int inner_fd)
   options.flags = spec.map_flags;
   options.map_extra = spec.map_extra;
   options.inner_map_fd = inner_fd;
+  if (btf_fd > 0) {
+    options.btf_fd = btf_fd;
+    options.btf_key_type_id = spec.btf_key_type_id;
+    options.btf_value_type_id = spec.btf_value_type_id;
+  }
   KernelMap map = KernelMap::create(options);
   return map.is_created() ? std::make_unique<OracleMap>(std::move(map)) : nullptr;
 }

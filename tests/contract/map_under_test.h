@@ -15,6 +15,7 @@
 
 #include "harness/kernel_oracle.h"
 #include "maps/map.h"
+#include "maps/map_batch.h"
 
 namespace lmn {
 
@@ -30,15 +31,19 @@ class MapUnderTest {
   virtual int next_key(const Bytes& key, Bytes& next) = 0;
   virtual int lookup_and_erase(const Bytes& key, Bytes& out, std::uint64_t flags) = 0;
   virtual int freeze() = 0;
+  // The calls on many elements. The kernel's cookies are its own: both sides get buffers alone.
+  enum class Batch : std::uint8_t { kLookup, kLookupAndErase, kUpdate, kErase };
+  virtual int batch(Batch what, MapBatch& batch) = 0;
 };
 
 // What BPF_MAP_CREATE says to `spec`: 0 or -errno, for parameters that KernelMapOptions does not
 // have too (NUMA node, BTF ids).
-// `inner_fd` is the template of a map of maps.
-int kernel_create_error(const MapSpec& spec, int inner_fd = 0);
+// `inner_fd` is the template of a map of maps, `btf_fd` what the spec's type ids are of.
+int kernel_create_error(const MapSpec& spec, int inner_fd = 0, int btf_fd = 0);
 
 // Null when the side refuses to make it.
 std::unique_ptr<MapUnderTest> make_lmn_map(const MapSpec& spec, MapHost& host);
-std::unique_ptr<MapUnderTest> make_kernel_map(const MapSpec& spec, int inner_fd = 0);
+std::unique_ptr<MapUnderTest> make_kernel_map(const MapSpec& spec, int inner_fd = 0,
+                                              int btf_fd = 0);
 
 }  // namespace lmn

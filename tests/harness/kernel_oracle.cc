@@ -127,6 +127,9 @@ KernelMap KernelMap::create(const KernelMapOptions& options) {
   attr.map_flags = options.flags;
   attr.map_extra = options.map_extra;
   attr.inner_map_fd = static_cast<std::uint32_t>(options.inner_map_fd);
+  attr.btf_fd = static_cast<std::uint32_t>(options.btf_fd);
+  attr.btf_key_type_id = options.btf_key_type_id;
+  attr.btf_value_type_id = options.btf_value_type_id;
   copy_name(attr.map_name, options.name);
   KernelMap map;
   map.options_ = options;

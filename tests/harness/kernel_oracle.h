@@ -43,6 +43,9 @@ struct KernelMapOptions {
   std::uint32_t flags = 0;
   std::uint64_t map_extra = 0;
   int inner_map_fd = 0;
+  int btf_fd = 0;  // of the types that these two are ids of
+  std::uint32_t btf_key_type_id = 0;
+  std::uint32_t btf_value_type_id = 0;
   std::string name;  // at most 15 characters of [A-Za-z0-9_.]
 };
 
