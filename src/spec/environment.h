@@ -16,6 +16,8 @@
 
 namespace lmn {
 
+class Btf;
+
 // Who loads the program. The rules are Linux's in both cases; the kernel's Spectre-only refusals
 // are in neither.
 enum class Strictness : std::uint8_t {
@@ -31,6 +33,10 @@ struct Environment {
   std::span<const KfuncProto> kfuncs;  // sorted by name; some are known only to be refused
   // Whether packets may be read by LD_ABS and LD_IND. Linux allows it to some types, not to XDP.
   bool has_classic_access = false;
+  // The types of the kernel whose objects (tasks, cgroups, its own maps) programs may look into. Null
+  // where there is no kernel around the program, as in the engine: such an object is then a handle
+  // that calls give and take, by the name of its type.
+  const Btf* kernel_types = nullptr;
 
   const HelperProto* find_helper(std::uint32_t id) const;
   // A kernel function that programs may call.

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "verifier/explorer.h"
+#include "verifier/kernel_object.h"
 
 namespace lmn {
 namespace {
@@ -38,8 +39,21 @@ constexpr AcceptedKind kStackKinds[] = {{RegKind::kStack}};
 constexpr AcceptedKind kSocketKinds[] = {{RegKind::kSocket}};
 constexpr AcceptedKind kSockCommonKinds[] = {
     {RegKind::kSockCommon}, {RegKind::kSocket}, {RegKind::kTcpSock}, {RegKind::kXdpSock}};
+constexpr AcceptedKind kAnySockKinds[] = {{RegKind::kSockCommon}, {RegKind::kSocket},
+                                          {RegKind::kTcpSock},    {RegKind::kXdpSock},
+                                          {RegKind::kBtfObject},  {RegKind::kBtfObject, kTrusted}};
 constexpr AcceptedKind kDynptrKinds[] = {{RegKind::kStack}, {RegKind::kDynptr}};
-constexpr AcceptedKind kBtfKinds[] = {{RegKind::kBtfObject}, {RegKind::kBtfObject, kTrusted}};
+constexpr AcceptedKind kBtfKinds[] = {
+    {RegKind::kBtfObject}, {RegKind::kBtfObject, kTrusted}, {RegKind::kBtfObject, kRcuProtected}};
+constexpr AcceptedKind kPercpuKinds[] = {{RegKind::kBtfObject, kPerCpu},
+                                         {RegKind::kBtfObject, kPerCpu | kRcuProtected},
+                                         {RegKind::kBtfObject, kPerCpu | kTrusted}};
+constexpr AcceptedKind kLockKinds[] = {{RegKind::kMapValue}, {RegKind::kBtfObject, kAllocated}};
+constexpr AcceptedKind kKptrKinds[] = {
+    {RegKind::kMapValue},
+    {RegKind::kBtfObject, kAllocated},
+    {RegKind::kBtfObject, kAllocated | kNonOwning},
+    {RegKind::kBtfObject, kAllocated | kNonOwning | kRcuProtected}};
 
 std::span<const AcceptedKind> accepted_kinds(ArgKind kind) {
   switch (kind) {
@@ -60,9 +74,11 @@ std::span<const AcceptedKind> accepted_kinds(ArgKind kind) {
     case ArgKind::kPtrToCtx:
       return kContextKinds;
     case ArgKind::kPtrToSpinLock:
+      return kLockKinds;
+    case ArgKind::kKptrXchgDest:
+      return kKptrKinds;
     case ArgKind::kPtrToTimer:
     case ArgKind::kPtrToConstStr:
-    case ArgKind::kKptrXchgDest:
       return kValueKinds;
     case ArgKind::kPtrToRingbufMem:
       return kRingbufKinds;
@@ -77,8 +93,9 @@ std::span<const AcceptedKind> accepted_kinds(ArgKind kind) {
     case ArgKind::kPtrToSockCommon:
       return kSockCommonKinds;
     case ArgKind::kPtrToBtfId:
-    case ArgKind::kPtrToPercpuBtfId:
       return kBtfKinds;
+    case ArgKind::kPtrToPercpuBtfId:
+      return kPercpuKinds;
   }
   return {};
 }
@@ -151,7 +168,7 @@ bool Explorer::check_argument(const HelperProto& proto, std::size_t argument, Ca
   }
   const bool is_null = given.is_zero() && (wanted.flags & kArgMaybeNull) != 0;
   if (!is_null) {
-    if (!check_argument_kind(wanted, index, facts.map)) return false;
+    if (!check_argument_kind(proto, argument, facts)) return false;
     if (!check_argument_offset(wanted, index)) return false;
   }
   if ((wanted.flags & kArgRelease) != 0 && wanted.kind != ArgKind::kPtrToDynptr) {
@@ -173,51 +190,71 @@ bool Explorer::check_argument(const HelperProto& proto, std::size_t argument, Ca
   return check_argument_value(proto, argument, facts);
 }
 
-bool Explorer::check_argument_kind(const HelperArg& wanted, std::uint8_t index,
-                                   const MapSpec* map) {
+bool Explorer::check_argument_kind(const HelperProto& proto, std::size_t argument,
+                                   const CallFacts& facts) {
+  const HelperArg& wanted = proto.args[argument];
+  const std::uint8_t index = register_of(argument);
   const RegState& given = reg(index);
-  std::uint16_t flags = given.flags;
-  if ((wanted.flags & kArgMaybeNull) != 0) flags &= static_cast<std::uint16_t>(~kMayBeNull);
-  if (wanted.kind == ArgKind::kPtrToMem) flags &= static_cast<std::uint16_t>(~kPacketSlice);
-  if ((wanted.flags & (kArgWrite | kArgUninit)) == 0) {
-    flags &= static_cast<std::uint16_t>(~kReadOnly);
-  }
-  const auto accepted = accepted_kinds(as_for_map(wanted.kind, map));
+  // Which BTF describes an object is no part of its kind here.
+  auto flags = static_cast<std::uint16_t>(given.flags & ~kLocalType);
+  const auto ignore = [&](int which) { flags &= static_cast<std::uint16_t>(~which); };
+  const bool writes = (wanted.flags & (kArgWrite | kArgUninit)) != 0;
+  if ((wanted.flags & kArgMaybeNull) != 0) ignore(kMayBeNull);
+  if (wanted.kind == ArgKind::kPtrToMem) ignore(kPacketSlice);
+  if (!writes) ignore(kReadOnly);
+  const bool is_stored = proto.id == BPF_FUNC_kptr_xchg && wanted.kind == ArgKind::kPtrToBtfId;
+  if (is_stored && is_allocated_object(given)) ignore(kAllocated | kPerCpu);
+  auto accepted = accepted_kinds(as_for_map(wanted.kind, facts.map));
+  const std::string_view wanted_struct = helper_argument_struct(proto.id, index);
+  if (wanted.kind == ArgKind::kPtrToSockCommon && !wanted_struct.empty()) accepted = kAnySockKinds;
   for (const AcceptedKind& kind : accepted) {
-    if (given.kind == kind.kind && flags == kind.flags) return true;
+    if (given.kind != kind.kind || flags != kind.flags) continue;
+    return given.kind != RegKind::kBtfObject || check_argument_object(proto, argument, facts);
+  }
+  const bool takes_memory = wanted.kind == ArgKind::kPtrToMem;
+  if (takes_memory && given.kind == RegKind::kBtfObject && flags == kTrusted) {
+    if (!writes) return true;
+    return reject(Rule::kCallArgument,
+                  fmt::format("{}() may write into memory pointed by R{} type={}", proto.name,
+                              index, kind_words(given)));
   }
   std::string words = fmt::format("R{} type={} expected=", index, kind_words(given));
   for (std::size_t i = 0; i < accepted.size(); ++i) {
     words += (i == 0 ? "" : ", ") + kind_words(accepted[i].kind, accepted[i].flags);
   }
-  if (wanted.kind == ArgKind::kPtrToMem) words += ", buf, trusted_ptr_";
+  if (takes_memory) words += ", buf, trusted_ptr_";
   return reject(given.has(kMayBeNull) ? Rule::kNullCheck : Rule::kCallArgument, std::move(words));
 }
 
-bool Explorer::check_argument_offset(const HelperArg& wanted, std::uint8_t index) {
+// An object of the right kind: of the right struct too?
+bool Explorer::check_argument_object(const HelperProto& proto, std::size_t argument,
+                                     const CallFacts& facts) {
+  const std::uint8_t index = register_of(argument);
   const RegState& given = reg(index);
-  if ((wanted.flags & kArgRelease) != 0 && wanted.kind != ArgKind::kPtrToDynptr &&
-      given.offset != 0) {
-    return reject(Rule::kReference,
-                  fmt::format("R{} must have zero offset when passed to release func or trusted "
-                              "arg to kfunc",
-                              index),
-                  {}, EINVAL);
+  const HelperArg& wanted = proto.args[argument];
+  const bool is_release = (wanted.flags & kArgRelease) != 0;
+  if (wanted.kind == ArgKind::kPtrToSpinLock || wanted.kind == ArgKind::kPtrToPercpuBtfId ||
+      wanted.kind == ArgKind::kKptrXchgDest) {
+    return true;
   }
-  switch (given.kind) {
-    case RegKind::kNumber:
-    case RegKind::kStack:
-    case RegKind::kPacket:
-    case RegKind::kPacketMeta:
-    case RegKind::kMapKey:
-    case RegKind::kMapValue:
-      return true;
-    case RegKind::kMemory:
-      if (wanted.kind != ArgKind::kPtrToRingbufMem) return true;
-      return check_fixed_offset(index);
-    default:
-      return check_fixed_offset(index);
+  const bool takes_null = (wanted.flags & kArgMaybeNull) != 0 && !is_release;
+  if (given.has(kMayBeNull) && !takes_null && !is_allocated_object(given)) {
+    return reject(Rule::kNullCheck,
+                  fmt::format("Possibly NULL pointer passed to helper arg{}", index));
   }
+  if (proto.id == BPF_FUNC_kptr_xchg) return check_kptr_match(*facts.kptr, index);
+  const std::string_view name = helper_argument_struct(proto.id, index);
+  const bool is_strict = is_release && proto.id != BPF_FUNC_sk_release;
+  if (!name.empty() && is_of_struct(given, name, is_strict)) return true;
+  return reject(Rule::kCallArgument, fmt::format("R{} is of type {} but {} is expected", index,
+                                                 struct_name(given), name));
+}
+
+bool Explorer::check_argument_offset(const HelperArg& wanted, std::uint8_t index) {
+  const bool is_release = (wanted.flags & kArgRelease) != 0 && wanted.kind != ArgKind::kPtrToDynptr;
+  // A record of a ring buffer is named by its beginning.
+  if (!is_release && wanted.kind == ArgKind::kPtrToRingbufMem) return check_fixed_offset(index);
+  return check_pointer_offset(index, is_release);
 }
 
 bool Explorer::check_argument_value(const HelperProto& proto, std::size_t argument,
@@ -256,7 +293,7 @@ bool Explorer::check_argument_value(const HelperProto& proto, std::size_t argume
     case ArgKind::kPtrToConstStr:
       return check_constant_string(index);
     case ArgKind::kPtrToSpinLock:
-      return check_spin_lock(index, proto.id == BPF_FUNC_spin_lock);
+      return check_lock(index, {.is_taken = proto.id == BPF_FUNC_spin_lock});
     case ArgKind::kPtrToTimer:
       facts.map = given.map;
       facts.map_uid = given.map_uid;
@@ -264,9 +301,10 @@ bool Explorer::check_argument_value(const HelperProto& proto, std::size_t argume
     case ArgKind::kPtrToDynptr:
       return check_dynptr_argument(wanted, index, facts);
     case ArgKind::kKptrXchgDest:
+      return check_kptr_argument(index, facts);
     case ArgKind::kPtrToPercpuBtfId:
-      return reject(Rule::kNotSupported,
-                    fmt::format("helper {}: arguments of this kind are not supported", proto.name));
+      facts.object = given;
+      return true;
     case ArgKind::kNone:
     case ArgKind::kAnything:
     case ArgKind::kPtrToCtx:
@@ -356,7 +394,10 @@ bool Explorer::release_argument(const HelperProto& proto, const CallFacts& facts
   if (proto.args[argument].kind == ArgKind::kPtrToDynptr) {
     return release_dynptr(static_cast<std::uint8_t>(facts.release_register));
   }
-  if (facts.reference != 0) return release(facts.reference);
+  if (facts.reference != 0) {
+    return proto.id == BPF_FUNC_kptr_xchg ? release_into_kptr(facts.reference)
+                                          : release(facts.reference);
+  }
   if (reg(static_cast<std::uint8_t>(facts.release_register)).is_zero()) return true;
   return reject(Rule::kReference, fmt::format("func {}#{} reference has not been acquired before",
                                               proto.name, proto.id));
@@ -431,17 +472,48 @@ bool Explorer::set_result(const HelperProto& proto, const CallFacts& facts) {
       return true;
     case RetKind::kPtrToBtfId:
     case RetKind::kPtrToPercpuObject:
-      return reject(Rule::kNotSupported,
-                    fmt::format("helper {}: what it returns is not supported", proto.name));
+      if (!set_object_result(proto, facts)) return false;
+      break;
   }
   if (result.has(kMayBeNull)) result.id = new_id();
+  // The same object seen as another type: good for as long as the object is held.
+  if (is_cast_helper(proto.id)) result.reference = facts.reference;
   const bool is_socket_lookup =
       facts.map != nullptr && proto.id == BPF_FUNC_map_lookup_elem && holds_sockets(*facts.map);
   const bool is_object = proto.ret != RetKind::kInteger && proto.ret != RetKind::kPtrToMapValue;
-  if (is_socket_lookup || (is_object && (proto.ret_flags & kArgAcquire) != 0)) {
+  const bool acquires = (proto.ret_flags & kArgAcquire) != 0 || proto.id == BPF_FUNC_kptr_xchg;
+  if (is_socket_lookup || (is_object && acquires)) {
     const std::uint32_t id = new_id();
     result.id = result.reference = acquire(id);
   }
+  return true;
+}
+
+bool Explorer::set_object_result(const HelperProto& proto, const CallFacts& facts) {
+  RegState& result = reg(0);
+  if (proto.id == BPF_FUNC_kptr_xchg) {
+    set_kptr_result(facts);
+    return true;
+  }
+  const bool may_be_null = (proto.ret_flags & kArgMaybeNull) != 0;
+  const HelperObject object = helper_result(proto.id);
+  if (!object.name.empty()) {
+    result = RegState::pointer(RegKind::kBtfObject, object.flags);
+    result.target = kernel_type(object.name);
+    if (may_be_null) result.flags |= kMayBeNull;
+    return true;
+  }
+  if (proto.ret != RetKind::kPtrToPercpuObject) {
+    return reject(Rule::kNotSupported,
+                  fmt::format("helper {}: what it returns is not supported", proto.name));
+  }
+  // One CPU's part of a per-CPU object.
+  const RegState& all = facts.object;
+  result = RegState::pointer(RegKind::kBtfObject);
+  result.target = all.target;
+  result.flags |= all.flags & kLocalType;
+  if (all.has(kRcuProtected)) result.flags |= kAllocated | kRcuProtected;
+  if (may_be_null) result.flags |= kMayBeNull;
   return true;
 }
 
@@ -455,9 +527,7 @@ void Explorer::set_map_value_result(const HelperProto& proto, const CallFacts& f
   result = RegState::pointer(RegKind::kMapValue, flags);
   result.map = facts.map;
   result.map_uid = facts.map_uid;
-  if (flags == 0 && fields_of(*facts.map).find(MapFieldKind::kSpinLock) != nullptr) {
-    result.id = new_id();
-  }
+  if (may_hold_lock(result)) result.id = new_id();
 }
 
 }  // namespace lmn

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Memory given to helpers: blocks with a size, constant strings, locks and timers in map values.
+// Memory given to helpers: blocks with a size, constant strings, timers in map values.
 // Tested by paths_test.cc and paths_calls_test.cc.
 // Source: Linux 6.18, kernel/bpf/verifier.c (check_helper_mem_access, check_mem_size_reg,
-// check_reg_const_str, process_spin_lock, process_timer_func).
+// check_reg_const_str, process_timer_func).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -47,6 +47,11 @@ bool Explorer::check_helper_memory(std::uint8_t index, std::uint64_t size, bool 
                           Rule::kMemoryAccess, "invalid access to memory, mem_size");
     case RegKind::kStack:
       return check_stack_range(index, given.offset, size, is_zero_allowed, is_write, facts);
+    case RegKind::kBtfObject: {
+      RegState loaded;
+      return check_object_span(index, given.offset, static_cast<std::uint32_t>(size), is_write,
+                               loaded);
+    }
     default:
       break;
   }
@@ -114,46 +119,6 @@ bool Explorer::check_format(const CallFacts&) {
       bytes.var.constant_value() > 12 * 8) {
     return reject(Rule::kCallArgument, "Invalid format string", {}, EINVAL);
   }
-  return true;
-}
-
-bool Explorer::check_spin_lock(std::uint8_t index, bool is_lock) {
-  const RegState& given = reg(index);
-  if (!given.var.is_constant()) {
-    return reject(Rule::kLock,
-                  fmt::format("R{} doesn't have constant offset. bpf_spin_lock has to be at the "
-                              "constant offset",
-                              index));
-  }
-  const MapField* field = fields_of(*given.map).find(MapFieldKind::kSpinLock);
-  if (field == nullptr) {
-    return reject(Rule::kLock, fmt::format("map '{}' has no valid bpf_spin_lock", given.map->name));
-  }
-  const std::int64_t at = given.offset + static_cast<std::int64_t>(given.var.constant_value());
-  if (at != field->offset) {
-    return reject(Rule::kLock,
-                  fmt::format("off {} doesn't point to 'struct bpf_spin_lock' that is at {}", at,
-                              field->offset));
-  }
-  auto& held = state_->references;
-  if (is_lock) {
-    if (state_->active_locks > 0) {
-      return reject(Rule::kLock, "Locking two bpf_spin_locks are not allowed");
-    }
-    held.push_back({Reference::Kind::kLock, given.id, at_, given.map});
-    ++state_->active_locks;
-    return true;
-  }
-  if (state_->active_locks == 0) {
-    return reject(Rule::kLock, "bpf_spin_unlock without taking a lock");
-  }
-  const auto found = std::ranges::find_if(held, [&](const Reference& reference) {
-    return reference.kind == Reference::Kind::kLock && reference.id == given.id &&
-           reference.lock_of == given.map;
-  });
-  if (found == held.end()) return reject(Rule::kLock, "bpf_spin_unlock of different lock");
-  held.erase(found);
-  --state_->active_locks;
   return true;
 }
 

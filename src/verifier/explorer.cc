@@ -132,13 +132,14 @@ bool Explorer::find_points() {
       mark(here, kPrunePoint | kForced | kIterates);
       mark(next, kJumpPoint);
     }
+    bool calls_back = kfunc != nullptr && (kfunc->flags & kKfCallsBack) != 0;
     if (is_helper_call(insn)) {
       const HelperProto* proto = env_.find_helper(static_cast<std::uint32_t>(insn.imm));
-      const bool calls_back = proto != nullptr && (proto->flags & kHelperCallsBack) != 0;
-      if (calls_back) {
-        mark(here, kPrunePoint | kForced | kCallsBack | kJumpPoint);
-        mark(next, kJumpPoint);
-      }
+      calls_back = proto != nullptr && (proto->flags & kHelperCallsBack) != 0;
+    }
+    if (calls_back) {
+      mark(here, kPrunePoint | kForced | kCallsBack | kJumpPoint);
+      mark(next, kJumpPoint);
     }
   }
   for (const DeferredOperation& operation : program_.deferred()) mark(operation.insn, kDeferred);
@@ -213,6 +214,12 @@ void Explorer::refuse_deferred() {
     report_.insn = operation.insn;
     report_.errno_value = operation.refusal.errno_value;
     report_.kernel_message = report_.words = operation.refusal.message;
+    const auto& kfuncs = program_.spec().kfuncs;
+    const auto index = static_cast<std::uint64_t>(insn_at(at_).imm);
+    if (report_.rule == Rule::kKfunc && index < kfuncs.size()) {
+      report_.kernel_message =
+          fmt::format("calling kernel function {} is not allowed", kfuncs[index].name);
+    }
     report_.refusal = operation.refusal;
   }
 }

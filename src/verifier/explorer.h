@@ -13,8 +13,12 @@
 //   stack.cc       the program's own stack
 //   call.cc        helper calls by their row
 //   call_memory.cc memory that helpers are given
+//   kptr.cc        kernel pointers in map values and objects, bpf_kptr_xchg
 //   subprogram.cc  calls of the program's functions, global functions, callbacks, exit
-//   kfunc_call.cc  kfunc calls by their row
+//   kfunc_call.cc  kfunc calls by their row; kfunc_result.cc what they return
+//   object.cc      objects by their BTF: of the kernel, and allocated ones
+//   graph.cc       lists and trees of allocated objects
+//   lock.cc        spin locks, and what is only true while one is held
 //   dynptr.cc      dynptrs on the stack and their slices
 //   iterator.cc    open-coded iterators; saved interrupt flags
 //   reference.cc   what is acquired and must be released; sections that must be left
@@ -41,6 +45,7 @@
 
 #include "btf/map_fields.h"
 #include "insn/insn_table.h"
+#include "verifier/btf_walk.h"
 #include "verifier/domain/refine.h"
 #include "verifier/domain/scalar_ops.h"
 #include "verifier/function_signature.h"
@@ -82,7 +87,9 @@ struct CallFacts {
   int release_register = -1;
   std::uint32_t callback = 0;
   std::optional<std::uint64_t> constant_key;
-  RegState dynptr;  // the initialised dynptr argument, if any
+  RegState dynptr;                 // the initialised dynptr argument, if any
+  const MapField* kptr = nullptr;  // of bpf_kptr_xchg: the field
+  RegState object;                 // of bpf_per_cpu_ptr and bpf_this_cpu_ptr: what each CPU has
 };
 
 // The same of a kfunc's call.
@@ -93,6 +100,19 @@ struct KfuncFacts {
   std::uint32_t reference = 0;
   std::uint32_t iterator_frame = 0;
   std::uint32_t iterator_slot = 0;
+  int release_register = -1;
+  const MapSpec* map = nullptr;  // of a map or work queue argument
+  std::uint32_t map_uid = 0;
+  const MapField* graph = nullptr;  // the list's head or the tree's root
+  RegState object;                  // the object or node argument
+  std::uint32_t callback = 0;
+};
+
+// What is done with a lock.
+struct LockUse {
+  bool is_taken = false;  // or given back
+  bool is_resilient = false;
+  bool saves_interrupts = false;
 };
 
 // How the walk goes on after an instruction.
@@ -225,7 +245,9 @@ class Explorer {
   // --- call.cc
   bool check_helper_call(const Insn& insn);
   bool check_argument(const HelperProto& proto, std::size_t argument, CallFacts& facts);
-  bool check_argument_kind(const HelperArg& argument, std::uint8_t index, const MapSpec* map);
+  bool check_argument_kind(const HelperProto& proto, std::size_t argument, const CallFacts& facts);
+  bool check_argument_object(const HelperProto& proto, std::size_t argument,
+                             const CallFacts& facts);
   bool check_argument_offset(const HelperArg& argument, std::uint8_t index);
   bool check_argument_value(const HelperProto& proto, std::size_t argument, CallFacts& facts);
   bool check_map_argument(const HelperArg& wanted, std::uint8_t index, CallFacts& facts);
@@ -234,6 +256,7 @@ class Explorer {
   bool release_argument(const HelperProto& proto, const CallFacts& facts);
   void clear_caller_saved(FrameState& frame);
   bool set_result(const HelperProto& proto, const CallFacts& facts);
+  bool set_object_result(const HelperProto& proto, const CallFacts& facts);
   void set_map_value_result(const HelperProto& proto, const CallFacts& facts, RegState& result);
   bool check_in_section(const HelperProto& proto);
   std::optional<std::uint64_t> constant_key_of(std::uint8_t index, const MapSpec& map);
@@ -246,7 +269,6 @@ class Explorer {
   bool check_constant_string(std::uint8_t index);
   bool check_format(const CallFacts& facts);
   bool check_timer(std::uint8_t index, const CallFacts& facts);
-  bool check_spin_lock(std::uint8_t index, bool is_lock);
 
   // --- kfunc_call.cc
   const KfuncProto* kfunc_of(const Insn& insn) const;
@@ -254,6 +276,12 @@ class Explorer {
   Flow check_throw();
   bool check_exception_callback();
   bool check_kfunc_section(const KfuncProto& proto);
+  bool check_kfunc_arguments(const KfuncProto& proto, KfuncFacts& facts);
+  bool check_kfunc_pointer(const KfuncProto& proto, std::size_t argument, KfuncFacts& facts);
+  bool check_kfunc_map(std::uint8_t index, KfuncFacts& facts);
+  bool check_workqueue(std::uint8_t index, KfuncFacts& facts);
+  bool push_workqueue_callback(const KfuncFacts& facts);
+  bool finish_kfunc_call(const KfuncProto& proto, const KfuncFacts& facts);
   bool change_section(const KfuncProto& proto);
   bool check_kfunc_argument(const KfuncProto& proto, std::size_t argument, KfuncFacts& facts);
   bool check_known_constant(std::uint8_t index, KfuncFacts& facts);
@@ -261,7 +289,70 @@ class Explorer {
   bool check_kfunc_size(const KfuncProto& proto, std::size_t argument);
   bool check_kfunc_dynptr(const KfuncProto& proto, const KfuncArg& wanted, std::uint8_t index,
                           KfuncFacts& facts);
+
+  // --- kfunc_result.cc
   bool set_kfunc_result(const KfuncProto& proto, const KfuncFacts& facts);
+  bool set_kernel_result(const KfuncProto& proto, const KfuncFacts& facts);
+  bool set_cast_result(const KfuncProto& proto, const KfuncFacts& facts);
+  bool set_new_object(const KfuncProto& proto, const KfuncFacts& facts);
+  void finish_object_result(const KfuncProto& proto, const KfuncFacts& facts);
+
+  // --- object.cc
+  const Btf* types_of(const RegState& reg) const;
+  std::uint32_t kernel_type(std::string_view name);
+  std::string struct_name(const RegState& reg) const;
+  std::string object_words(const RegState& reg) const;
+  const MapFields& fields_of_type(std::uint32_t id);
+  const MapFields* fields_behind(const RegState& reg);
+  bool may_hold_lock(const RegState& reg);
+  bool is_of_struct(const RegState& reg, std::string_view name, bool is_strict);
+  bool check_pointer_offset(std::uint8_t index, bool is_release);
+  bool check_object_argument(const KfuncProto& proto, std::size_t argument, KfuncFacts& facts);
+  bool check_kernel_object(const KfuncProto& proto, std::size_t argument);
+  bool check_owned_object(const KfuncProto& proto, std::size_t argument, KfuncFacts& facts);
+  bool check_refcounted(std::size_t argument, KfuncFacts& facts);
+  bool check_trust(const KfuncProto& proto, std::uint8_t index);
+  bool access_btf_object(const MemoryAccess& access);
+  bool check_object_span(std::uint8_t index, std::int64_t offset, std::uint32_t size, bool is_write,
+                         RegState& loaded);
+  std::uint16_t trust_after_walk(const RegState& from, const StructMember& member);
+  bool access_map_struct(const MemoryAccess& access);
+
+  // --- graph.cc
+  bool check_graph_head(std::size_t argument, MapFieldKind kind, KfuncFacts& facts);
+  bool check_graph_node(const KfuncProto& proto, std::size_t argument, MapFieldKind kind,
+                        KfuncFacts& facts);
+  bool give_to_graph(std::uint8_t index);
+  bool push_order_callback(const KfuncFacts& facts);
+  RegState node_of(const MapField& graph) const;
+  void make_non_owning(RegState& reg);
+
+  // --- lock.cc
+  const void* lock_place(const RegState& reg) const;
+  bool check_lock(std::uint8_t index, const LockUse& use);
+  bool take_lock(const RegState& given, const LockUse& use);
+  bool give_back_lock(const RegState& given, const LockUse& use);
+  bool is_lock_held_over(const RegState& reg) const;
+  void forget_non_owning();
+  bool in_tree_callback() const;
+  bool push_failed_lock();
+  bool check_resilient_lock(const KfuncProto& proto, std::uint8_t index);
+
+  // --- kptr.cc
+  struct KptrTarget {
+    std::uint32_t type = 0;
+    bool is_kernel = false;
+  };
+  KptrTarget kptr_target(const MapField& field);
+  bool check_kptr_place(std::uint8_t index, const MapField& field, std::int64_t offset,
+                        std::uint64_t size, bool is_by_helper);
+  bool access_kptr(const MemoryAccess& access, const MapField& field);
+  bool check_kptr_match(const MapField& field, std::uint8_t index);
+  RegState kptr_loaded(const MapField& field);
+  bool check_kptr_argument(std::uint8_t index, CallFacts& facts);
+  bool release_into_kptr(std::uint32_t reference);
+  void set_kptr_result(const CallFacts& facts);
+  bool is_in_rcu() const;
 
   // --- dynptr.cc
   std::optional<std::uint32_t> special_slot(std::uint8_t index, std::uint32_t bytes,
@@ -289,6 +380,7 @@ class Explorer {
   bool release(std::uint32_t id);
   bool check_nothing_held(std::string_view where, bool ignore_locks);
   void forget_packet_pointers();
+  void forget_rcu_protection();
 
   // --- subprogram.cc
   Flow check_function_call(const Insn& insn);
@@ -351,6 +443,8 @@ class Explorer {
   std::vector<std::uint32_t> async_roots_;    // subprograms that timers call
   std::unordered_map<const MapSpec*, MapFields> map_fields_;
   const MapFields& fields_of(const MapSpec& map);
+  std::unordered_map<std::uint32_t, MapFields> type_fields_;  // of structs of the program
+  std::vector<std::string> handle_types_;  // stand for types where there is no kernel's BTF
 
   std::vector<std::uint8_t> points_;  // per insn: Point bits
   enum Point : std::uint8_t {

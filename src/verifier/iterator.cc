@@ -51,6 +51,10 @@ bool holds(const StackSlot& slot, SlotByte kind) {
 
 bool Explorer::check_iterator(const KfuncProto& proto, const KfuncArg& wanted, std::uint8_t index,
                               KfuncFacts& facts) {
+  if (wanted.iterator == KfuncIterator::kCssTask && (proto.flags & kKfIterNew) != 0) {
+    return reject(Rule::kIterator,
+                  "css_task_iter is only allowed in bpf_lsm, bpf_iter and sleepable progs");
+  }
   if (reg(index).kind != RegKind::kStack) {
     return reject(Rule::kIterator,
                   fmt::format("arg#{} expected pointer to an iterator on stack", index - 1));
@@ -68,7 +72,12 @@ bool Explorer::check_iterator(const KfuncProto& proto, const KfuncArg& wanted, s
       return reject(Rule::kIterator,
                     fmt::format("expected uninitialized iter_{} as arg #{}", words, index - 1));
     }
-    return make_iterator(wanted.iterator, index, *first);
+    if (!make_iterator(wanted.iterator, index, *first)) return false;
+    // Its elements are only good within the section in which it was made.
+    if ((proto.flags & kKfRcuProtected) != 0) {
+      frame.stack[*first].spilled.flags = is_in_rcu() ? kRcuProtected : kUntrusted;
+    }
+    return true;
   }
   bool is_made = *first < frame.stack.size();
   for (std::uint32_t i = 0; i < slots && is_made; ++i) {
@@ -80,6 +89,9 @@ bool Explorer::check_iterator(const KfuncProto& proto, const KfuncArg& wanted, s
   if (!is_made) {
     return reject(Rule::kIterator,
                   fmt::format("expected an initialized iter_{} as arg #{}", words, index - 1));
+  }
+  if (frame.stack[*first].spilled.has(kUntrusted)) {
+    return reject(Rule::kIterator, fmt::format("expected an RCU CS when using {}", proto.name));
   }
   facts.iterator_frame = frame_index;
   facts.iterator_slot = *first;
@@ -160,6 +172,8 @@ bool Explorer::iterator_rounds_differ(const PathState& old, const PathState& now
 
 bool Explorer::check_interrupt_flag(const KfuncProto& proto, std::uint8_t index) {
   const bool is_save = (proto.flags & kKfIrqSave) != 0;
+  // What a lock saved only its unlock restores.
+  const std::uint32_t owner = (proto.flags & (kKfSpinLock | kKfSpinUnlock)) != 0 ? 1 : 0;
   if (reg(index).kind != RegKind::kStack) {
     return reject(Rule::kLock,
                   fmt::format("arg#{} doesn't point to an irq flag on stack", index - 1));
@@ -178,6 +192,7 @@ bool Explorer::check_interrupt_flag(const KfuncProto& proto, std::uint8_t index)
     StackSlot& slot = frame.stack[*at];
     slot.bytes.fill(SlotByte::kInterruptFlag);
     slot.spilled = RegState::pointer(RegKind::kInterruptFlag);
+    slot.spilled.target = owner;
     slot.spilled.reference = new_id();
     state_->references.push_back(
         {Reference::Kind::kInterrupts, slot.spilled.reference, at_, nullptr});
@@ -189,6 +204,12 @@ bool Explorer::check_interrupt_flag(const KfuncProto& proto, std::uint8_t index)
                   fmt::format("expected an initialized irq flag as arg#{}", index - 1));
   }
   StackSlot& slot = frame.stack[*at];
+  if (slot.spilled.target != owner) {
+    constexpr std::string_view kOwners[] = {"native", "lock"};
+    return reject(Rule::kLock,
+                  fmt::format("irq flag acquired by {} kfuncs cannot be restored with {} kfuncs",
+                              kOwners[slot.spilled.target], kOwners[owner]));
+  }
   if (slot.spilled.reference != state_->active_interrupts) {
     return reject(Rule::kLock, "cannot restore irq state out of order", {}, EACCES);
   }

@@ -11,6 +11,7 @@
 #include <algorithm>
 
 #include "verifier/explorer.h"
+#include "verifier/kernel_object.h"
 
 namespace lmn {
 namespace {
@@ -71,7 +72,7 @@ bool is_never_null(const RegState& reg) {
     case RegKind::kXdpSock:
       return true;
     case RegKind::kBtfObject:
-      return reg.has(kTrusted) || reg.reference != 0;
+      return is_trusted_pointer(reg);
     default:
       return false;
   }
@@ -300,8 +301,7 @@ void Explorer::learn_null(PathState& state, std::uint8_t index, bool is_null) {
       return;
     }
     reg.flags &= static_cast<std::uint16_t>(~kMayBeNull);
-    const bool has_lock = reg.kind == RegKind::kMapValue &&
-                          fields_of(*reg.map).find(MapFieldKind::kSpinLock) != nullptr;
+    const bool has_lock = may_hold_lock(reg);
     if (reg.kind == RegKind::kMapValue && reg.map->inner != nullptr) {
       const std::uint32_t uid = reg.id;
       const MapSpec* inner = reg.map->inner.get();

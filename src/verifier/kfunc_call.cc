@@ -9,7 +9,37 @@
 namespace lmn {
 namespace {
 
-bool is_number_iterator(const KfuncProto& proto) { return proto.name.starts_with("bpf_iter_num_"); }
+// Calls that are made for the inside of a lock's section, or harmless there.
+bool may_run_locked(const KfuncProto& proto) {
+  switch (proto.args[0].kind) {
+    case KfuncArgKind::kListHead:
+    case KfuncArgKind::kRbRoot:
+    case KfuncArgKind::kRefcounted:
+    case KfuncArgKind::kResSpinLock:
+      return true;
+    default:
+      return proto.name.starts_with("bpf_iter_num_") || proto.name.starts_with("bpf_arena_");
+  }
+}
+
+// Arguments that are addresses of something.
+bool is_pointer_kind(KfuncArgKind kind) {
+  switch (kind) {
+    case KfuncArgKind::kNone:
+    case KfuncArgKind::kScalar:
+    case KfuncArgKind::kConstScalar:
+    case KfuncArgKind::kLocalTypeId:
+    case KfuncArgKind::kKernelTypeId:
+    case KfuncArgKind::kSize:
+    case KfuncArgKind::kConstSize:
+    case KfuncArgKind::kIgnored:
+    case KfuncArgKind::kMeta:
+    case KfuncArgKind::kNodeOffset:
+      return false;
+    default:
+      return true;
+  }
+}
 
 }  // namespace
 
@@ -29,22 +59,48 @@ Flow Explorer::check_kfunc_call(const Insn& insn) {
   KfuncFacts facts;
   facts.proto = proto;
   if (!check_kfunc_section(*proto)) return Flow::kRefused;
-  for (std::size_t i = 0; i < proto->args.size(); ++i) {
-    if (proto->args[i].kind == KfuncArgKind::kNone) continue;
-    if (!check_kfunc_argument(*proto, i, facts)) return Flow::kRefused;
-  }
+  if ((proto->flags & kKfSpinLock) != 0 && !push_failed_lock()) return Flow::kRefused;
+  if (!check_kfunc_arguments(*proto, facts)) return Flow::kRefused;
   if ((proto->flags & kKfThrows) != 0) return check_throw();
-  if (!change_section(*proto)) return Flow::kRefused;
+  return flow(finish_kfunc_call(*proto, facts));
+}
+
+bool Explorer::check_kfunc_arguments(const KfuncProto& proto, KfuncFacts& facts) {
+  for (std::size_t i = 0; i < proto.args.size(); ++i) {
+    if (proto.args[i].kind == KfuncArgKind::kNone) continue;
+    if (!check_kfunc_argument(proto, i, facts)) return false;
+  }
+  if ((proto.flags & kKfRelease) == 0 || facts.release_register >= 0) return true;
+  return reject(
+      Rule::kReference,
+      fmt::format("release kernel function {} expects refcounted PTR_TO_BTF_ID", proto.name));
+}
+
+// What the call does, once its arguments are right.
+bool Explorer::finish_kfunc_call(const KfuncProto& proto, const KfuncFacts& facts) {
+  if ((proto.flags & kKfCallsBack) != 0 && !push_order_callback(facts)) return false;
+  if ((proto.flags & kKfCallsLater) != 0 && !push_workqueue_callback(facts)) return false;
+  if (!change_section(proto)) return false;
+  if (facts.release_register >= 0) {
+    const std::uint32_t held = reg(static_cast<std::uint8_t>(facts.release_register)).reference;
+    if (!release(held)) return false;
+  }
+  const KfuncArg& second = proto.args[1];
+  const bool is_node =
+      second.kind == KfuncArgKind::kListNode || second.kind == KfuncArgKind::kRbNode;
+  const bool is_given_away = is_node && (second.flags & kKfuncArgOwned) != 0;
+  if (is_given_away && !give_to_graph(2)) return false;
   clear_caller_saved(state_->frame());
-  if (!set_kfunc_result(*proto, facts)) return Flow::kRefused;
-  if ((proto->flags & kKfIterNext) != 0 && !branch_on_next(facts)) return Flow::kRefused;
-  if ((proto->flags & kKfChangesPacket) != 0) forget_packet_pointers();
-  return Flow::kNext;
+  if (!set_kfunc_result(proto, facts)) return false;
+  if ((proto.flags & kKfIterNext) != 0 && !branch_on_next(facts)) return false;
+  if ((proto.flags & kKfChangesPacket) != 0) forget_packet_pointers();
+  return true;
 }
 
 // bpf_throw ends the program, whatever frames there are; a helper that called back could not be
 // unwound.
 Flow Explorer::check_throw() {
+  if (!check_nothing_held("bpf_throw", false)) return Flow::kRefused;
   for (const FrameState& frame : state_->frames) {
     if (!frame.is_callback) continue;
     reject(Rule::kCallback, fmt::format("bpf_throw kfunc (insn {}) cannot be called from callback "
@@ -52,7 +108,7 @@ Flow Explorer::check_throw() {
                                         at_, frame.subprogram));
     return Flow::kRefused;
   }
-  return check_nothing_held("bpf_throw", false) ? Flow::kPathEnds : Flow::kRefused;
+  return Flow::kPathEnds;
 }
 
 // A function of the program that is to run when it throws, named by a tag of the entry function.
@@ -69,17 +125,20 @@ bool Explorer::check_exception_callback() {
 }
 
 bool Explorer::check_kfunc_section(const KfuncProto& proto) {
-  constexpr std::uint32_t kUnsupported = kKfTrap | kKfCallsBack | kKfCallsLater | kKfDestructive |
-                                         kKfSpinLock | kKfSpinUnlock | kKfRelease | kKfAcquire;
   if ((proto.flags & kKfSleepable) != 0) {
     return reject(Rule::kCallArgument,
                   fmt::format("program must be sleepable to call sleepable kfunc {}", proto.name));
   }
-  if ((proto.flags & kUnsupported) != 0) {
+  if ((proto.flags & kKfTrap) != 0) {
+    return reject(Rule::kUninitialised,
+                  fmt::format("unexpected {}() due to uninitialized variable?", proto.name), {},
+                  EFAULT);
+  }
+  if ((proto.flags & kKfDestructive) != 0) {
     return reject(Rule::kNotSupported,
                   fmt::format("kernel function {} is not supported", proto.name));
   }
-  if (state_->active_locks > 0 && !is_number_iterator(proto)) {
+  if (state_->active_locks > 0 && !may_run_locked(proto)) {
     return reject(Rule::kLock, "function calls are not allowed while holding a lock");
   }
   return true;
@@ -87,6 +146,11 @@ bool Explorer::check_kfunc_section(const KfuncProto& proto) {
 
 // Sections that a call enters or leaves.
 bool Explorer::change_section(const KfuncProto& proto) {
+  const bool is_rcu = (proto.flags & (kKfRcuLock | kKfRcuUnlock)) != 0;
+  if (is_rcu && state_->active_rcu > 0 && in_tree_callback()) {
+    return reject(Rule::kLock, "Calling bpf_rcu_read_{lock,unlock} in unnecessary rbtree callback",
+                  {}, EACCES);
+  }
   if ((proto.flags & kKfRcuLock) != 0) {
     if (state_->active_rcu > 0) {
       return reject(Rule::kLock,
@@ -100,6 +164,7 @@ bool Explorer::change_section(const KfuncProto& proto) {
                     fmt::format("unmatched rcu read unlock (kernel function {})", proto.name));
     }
     state_->active_rcu = 0;
+    forget_rcu_protection();
   }
   if ((proto.flags & kKfPreemptDisable) != 0) ++state_->active_preempt;
   if ((proto.flags & kKfPreemptEnable) != 0) {
@@ -120,19 +185,44 @@ bool Explorer::check_kfunc_argument(const KfuncProto& proto, std::size_t argumen
   if (wanted.kind == KfuncArgKind::kMeta || wanted.kind == KfuncArgKind::kNodeOffset) return true;
   if (!check_readable(index)) return false;
   const RegState& given = reg(index);
+  if (is_pointer_kind(wanted.kind)) return check_kfunc_pointer(proto, argument, facts);
   switch (wanted.kind) {
-    case KfuncArgKind::kScalar:
-      if (given.is_number()) return true;
-      return reject(Rule::kCallArgument, fmt::format("R{} is not a scalar", index), {}, EINVAL);
-    case KfuncArgKind::kConstScalar:
-      return check_known_constant(index, facts);
     case KfuncArgKind::kIgnored:
       if (!is_leak(given)) return true;
       return reject(Rule::kPointerLeak, fmt::format("R{} leaks addr into kfunc", index));
+    case KfuncArgKind::kConstScalar:
+    case KfuncArgKind::kLocalTypeId:
+    case KfuncArgKind::kKernelTypeId:
+      if (given.is_number()) return check_known_constant(index, facts);
+      break;
+    case KfuncArgKind::kScalar:
+      if (given.is_number()) return true;
+      break;
+    default:
+      return check_kfunc_memory(proto, argument, facts);
+  }
+  return reject(Rule::kCallArgument, fmt::format("R{} is not a scalar", index), {}, EINVAL);
+}
+
+bool Explorer::check_kfunc_pointer(const KfuncProto& proto, std::size_t argument,
+                                   KfuncFacts& facts) {
+  const KfuncArg& wanted = proto.args[argument];
+  const auto index = static_cast<std::uint8_t>(argument + 1);
+  const RegState& given = reg(index);
+  const bool takes_null = (wanted.flags & kKfuncArgMaybeNull) != 0;
+  const bool wants_object = (proto.flags & (kKfTrustedArgs | kKfRcu | kKfRelease)) != 0;
+  if (wants_object && !takes_null && (given.is_zero() || given.has(kMayBeNull))) {
+    return reject(Rule::kNullCheck,
+                  fmt::format("Possibly NULL pointer passed to trusted arg{}", argument));
+  }
+  if (given.reference != 0) {
+    facts.reference = given.reference;
+    if ((proto.flags & kKfRelease) != 0) facts.release_register = index;
+  }
+  if (takes_null && given.is_zero() && wanted.kind != KfuncArgKind::kMemSized) return true;
+  switch (wanted.kind) {
     case KfuncArgKind::kMap:
-      if (given.kind == RegKind::kMap) return true;
-      return reject(Rule::kCallArgument, fmt::format("pointer in R{} isn't map pointer", index), {},
-                    EINVAL);
+      return check_kfunc_map(index, facts);
     case KfuncArgKind::kCtx:
       if (given.kind == RegKind::kContext) return check_fixed_offset(index);
       return reject(
@@ -145,9 +235,80 @@ bool Explorer::check_kfunc_argument(const KfuncProto& proto, std::size_t argumen
       return check_iterator(proto, wanted, index, facts);
     case KfuncArgKind::kIrqFlag:
       return check_interrupt_flag(proto, index);
-    default:
+    case KfuncArgKind::kResSpinLock:
+      return check_resilient_lock(proto, index);
+    case KfuncArgKind::kWorkqueue:
+      return check_workqueue(index, facts);
+    case KfuncArgKind::kCallback:
+      facts.callback = given.target;
+      if (given.kind == RegKind::kFunction) return true;
+      return reject(Rule::kCallback, fmt::format("arg{} expected pointer to func", argument));
+    case KfuncArgKind::kMem:
+    case KfuncArgKind::kMemSized:
+    case KfuncArgKind::kString:
       return check_kfunc_memory(proto, argument, facts);
+    default:
+      return check_object_argument(proto, argument, facts);
   }
+}
+
+bool Explorer::check_kfunc_map(std::uint8_t index, KfuncFacts& facts) {
+  const RegState& given = reg(index);
+  if (given.kind != RegKind::kMap) {
+    return reject(Rule::kCallArgument, fmt::format("pointer in R{} isn't map pointer", index), {},
+                  EINVAL);
+  }
+  // Two lookups in a map of maps may give two maps: the queue must be of this one.
+  if (facts.map != nullptr && (facts.map != given.map || facts.map_uid != given.map_uid)) {
+    return reject(Rule::kCallArgument,
+                  fmt::format("workqueue pointer in R1 map_uid={} doesn't match map pointer in R2 "
+                              "map_uid={}",
+                              facts.map_uid, given.map_uid),
+                  {}, EINVAL);
+  }
+  facts.map = given.map;
+  facts.map_uid = given.map_uid;
+  return true;
+}
+
+bool Explorer::check_workqueue(std::uint8_t index, KfuncFacts& facts) {
+  const RegState& given = reg(index);
+  const auto wrong = [&](std::string words) {
+    return reject(Rule::kCallArgument, std::move(words), {}, EINVAL);
+  };
+  if (given.kind != RegKind::kMapValue || given.flags != 0) {
+    return wrong(fmt::format("arg#{} doesn't point to a map value", index - 1));
+  }
+  if (!given.var.is_constant()) {
+    return wrong(
+        fmt::format("R{} doesn't have constant offset. bpf_wq has to be at the constant "
+                    "offset",
+                    index));
+  }
+  const MapField* field = fields_of(*given.map).find(MapFieldKind::kWorkqueue);
+  if (field == nullptr) return wrong(fmt::format("map '{}' has no valid bpf_wq", given.map->name));
+  const std::int64_t at = given.offset + static_cast<std::int64_t>(given.var.constant_value());
+  if (at != field->offset) {
+    return wrong(
+        fmt::format("off {} doesn't point to 'struct bpf_wq' that is at {}", at, field->offset));
+  }
+  facts.map = given.map;
+  facts.map_uid = given.map_uid;
+  return true;
+}
+
+// What a work queue calls gets what a timer's callback does, and may sleep.
+bool Explorer::push_workqueue_callback(const KfuncFacts& facts) {
+  HelperProto as_timer;
+  as_timer.id = BPF_FUNC_timer_set_callback;
+  CallFacts call;
+  call.proto = &as_timer;
+  call.map = facts.map;
+  call.map_uid = facts.map_uid;
+  call.callback = facts.callback;
+  if (!push_callback(as_timer, call)) return false;
+  pending_.back()->frames.back().may_sleep = true;
+  return true;
 }
 
 bool Explorer::check_known_constant(std::uint8_t index, KfuncFacts& facts) {
@@ -241,41 +402,6 @@ bool Explorer::check_kfunc_dynptr(const KfuncProto& proto, const KfuncArg& wante
   if (dynptr == nullptr) return false;
   facts.dynptr = *dynptr;
   return true;
-}
-
-bool Explorer::set_kfunc_result(const KfuncProto& proto, const KfuncFacts& facts) {
-  RegState& result = reg(0);
-  const bool may_be_null = (proto.flags & kKfRetNull) != 0;
-  switch (proto.ret) {
-    case KfuncRet::kVoid:
-      return true;
-    case KfuncRet::kScalar:
-      result = RegState::unknown();
-      return true;
-    case KfuncRet::kMem:
-      result = RegState::pointer(RegKind::kMemory);
-      if (proto.ret_is_read_only) result.flags |= kReadOnly;
-      if (may_be_null) result.flags |= kMayBeNull;
-      result.size = proto.ret_size;
-      result.reference = facts.reference;
-      result.id = may_be_null ? new_id() : 0;
-      return true;
-    case KfuncRet::kMemOfSize:
-      result = slice_of(facts.dynptr, facts.constant, proto.ret_is_read_only);
-      return true;
-    case KfuncRet::kKernelObject:
-    case KfuncRet::kCtxObject:
-    case KfuncRet::kUntrusted:
-    case KfuncRet::kAllocObject:
-    case KfuncRet::kPercpuObject:
-    case KfuncRet::kSameObject:
-    case KfuncRet::kListNode:
-    case KfuncRet::kRbNode:
-    case KfuncRet::kArenaPointer:
-      break;
-  }
-  return reject(Rule::kNotSupported,
-                fmt::format("kernel function {}: what it returns is not supported", proto.name));
 }
 
 }  // namespace lmn

@@ -145,13 +145,15 @@ bool Explorer::check_access(const MemoryAccess& access) {
     case RegKind::kSockCommon:
     case RegKind::kTcpSock:
     case RegKind::kXdpSock:
-    case RegKind::kMap:
       return access_object(access);
+    case RegKind::kMap:
+      return access_map_struct(access);
+    case RegKind::kBtfObject:
+      return access_btf_object(access);
     case RegKind::kNone:
     case RegKind::kNumber:
     case RegKind::kPacketEnd:
     case RegKind::kFunction:
-    case RegKind::kBtfObject:
     case RegKind::kDynptr:
     case RegKind::kIterator:
     case RegKind::kArena:
@@ -251,15 +253,11 @@ bool Explorer::check_map_region(std::uint8_t index, std::int64_t offset, std::ui
       pointer.var.whole.umax - static_cast<std::uint64_t>(pointer.var.whole.smin) + size;
   const MapField* field = fields.overlapping(from, span);
   if (field == nullptr) return true;
-  if (field->kind != MapFieldKind::kKptr) {
-    return reject(Rule::kMapField, fmt::format("{} cannot be accessed directly by load/store",
-                                               map_field_name(field->kind)));
+  if (field->kind == MapFieldKind::kKptr) {
+    return check_kptr_place(index, *field, offset, size, is_by_helper);
   }
-  if (is_by_helper) {
-    return reject(Rule::kMapField, "kptr cannot be accessed indirectly by helper");
-  }
-  return reject(Rule::kMapField, "kptr access is not supported",
-                "kernel pointers in map values (kptrs) are not supported yet");
+  return reject(Rule::kMapField, fmt::format("{} cannot be accessed directly by load/store",
+                                             map_field_name(field->kind)));
 }
 
 std::optional<std::uint64_t> Explorer::read_frozen(const MapSpec& map, std::uint64_t offset,
@@ -289,6 +287,11 @@ bool Explorer::access_map_value(const MemoryAccess& access) {
   const std::int64_t offset = access.offset + pointer.offset;
   if (!check_map_rights(access.pointer, offset, access.size, access.is_write)) return false;
   if (!check_map_region(access.pointer, offset, access.size, false, false)) return false;
+  if (pointer.var.is_constant()) {
+    const std::int64_t at = offset + static_cast<std::int64_t>(pointer.var.constant_value());
+    const MapField* field = fields_of(*pointer.map).overlapping(at, access.size);
+    if (field != nullptr) return access_kptr(access, *field);
+  }
   if (access.is_write || access.value < 0) return true;
   if (pointer.var.is_constant()) {
     const std::uint64_t at = static_cast<std::uint64_t>(offset) + pointer.var.constant_value();
@@ -330,15 +333,15 @@ bool Explorer::access_memory(const MemoryAccess& access) {
   return true;
 }
 
-// Sockets: their documented fields can be read, whole or a part. Maps are handles.
+// Sockets: their documented fields can be read, whole or a part.
 bool Explorer::access_object(const MemoryAccess& access) {
   const RegState& pointer = reg(access.pointer);
   if (access.is_write) {
     return reject(Rule::kMemoryAccess,
                   fmt::format("R{} cannot write into {}", access.pointer, kind_words(pointer)));
   }
-  if (pointer.has(kMayBeNull) || pointer.kind == RegKind::kMap) {
-    return reject(pointer.has(kMayBeNull) ? Rule::kNullCheck : Rule::kMemoryAccess,
+  if (pointer.has(kMayBeNull)) {
+    return reject(Rule::kNullCheck,
                   fmt::format("R{} invalid mem access '{}'", access.pointer, kind_words(pointer)));
   }
   if (!pointer.var.is_constant() || pointer.var.constant_value() != 0) {
@@ -480,17 +483,17 @@ bool Explorer::check_atomic(const Insn& insn) {
     access.value = insn.src;
     return check_access(access);
   }
-  // Read, then write: what is written is a number nobody knows.
+  // Read, then write: what is written is a number nobody knows. What is fetched is what a load
+  // would give; where it overwrites the address the write has none any more, as in Linux.
   MemoryAccess read = access;
   read.is_write = false;
-  const bool is_exchange = is_compare_exchange(insn.op);
-  const bool is_fetch = writes_src(insn.op) || is_exchange;
   if (!check_access(read)) return false;
-  if (!check_access(access)) return false;
-  if (is_fetch) {
-    reg(is_exchange ? std::uint8_t{0} : insn.src) = RegState::number(narrowed(access.size, false));
+  const bool is_exchange = is_compare_exchange(insn.op);
+  if (is_exchange || writes_src(insn.op)) {
+    read.value = is_exchange ? 0 : insn.src;
+    if (!check_access(read)) return false;
   }
-  return true;
+  return check_access(access);
 }
 
 }  // namespace lmn

@@ -88,13 +88,13 @@ inline constexpr KfuncProto kKfuncs[] = {
      .ret_is_read_only = true,
      .ret_size = 4,
      .args = {kIterator}},
-    {.name = "bpf_obj_new_impl", .flags = kKfAcquire | kKfRetNull, .ret = KfuncRet::kAllocObject},
     {.name = "bpf_rcu_read_lock", .flags = kKfRcuLock},
     {.name = "bpf_rcu_read_unlock", .flags = kKfRcuUnlock},
+    {.name = "crash_kexec", .flags = kKfDestructive},
 };
 inline constexpr std::string_view kKfuncNames[] = {
     "bpf_iter_num_new",    "bpf_iter_num_next",   "bpf_iter_num_destroy", "bpf_rcu_read_lock",
-    "bpf_rcu_read_unlock", "bpf_dynptr_from_xdp", "bpf_obj_new_impl"};
+    "bpf_rcu_read_unlock", "bpf_dynptr_from_xdp", "crash_kexec"};
 
 inline constexpr MapTypeInfo kMapTypes[] = {
     {.type = BPF_MAP_TYPE_HASH, .name = "hash"},

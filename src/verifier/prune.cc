@@ -241,6 +241,7 @@ bool Explorer::includes_frame(const PathState& old_state, const PathState& now, 
   const FrameState& old = old_state.frames[frame];
   const FrameState& other = now.frames[frame];
   if (old.callback_depth > other.callback_depth) return false;
+  if (old.may_sleep != other.may_sleep) return false;
   const bool is_top = frame + 1 == now.frames.size();
   const std::uint32_t at = is_top ? at_ : now.frames[frame + 1].callsite;
   const std::uint16_t live = liveness_.registers_before(at);

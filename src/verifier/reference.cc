@@ -61,6 +61,21 @@ bool Explorer::check_nothing_held(std::string_view where, bool ignore_locks) {
   return true;
 }
 
+// The RCU section ends: what it protected can be read on, without trust.
+void Explorer::forget_rcu_protection() {
+  const auto forget = [](RegState& reg) {
+    if (!reg.has(kRcuProtected)) return;
+    reg.flags &= static_cast<std::uint16_t>(~(kRcuProtected | kMayBeNull));
+    reg.flags |= kUntrusted;
+  };
+  state_->for_each_register(forget);
+  for (FrameState& frame : state_->frames) {
+    for (StackSlot& slot : frame.stack) {
+      if (slot.bytes[0] == SlotByte::kIterator) forget(slot.spilled);
+    }
+  }
+}
+
 bool Explorer::check_in_section(const HelperProto& proto) {
   if (state_->active_locks == 0) return true;
   if (proto.id == BPF_FUNC_spin_unlock || proto.id == BPF_FUNC_kptr_xchg) return true;

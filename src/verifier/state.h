@@ -69,6 +69,8 @@ enum PointerFlag : std::uint16_t {
   kPerCpu = 1u << 7,
   kNonOwning = 1u << 8,
   kPacketSlice = 1u << 9,  // memory of a dynptr of the packet: gone when the packet moves
+  kLocalType = 1u << 10,   // kBtfObject: `target` is a type of the program's BTF, not the kernel's
+  kUserMemory = 1u << 11,  // kBtfObject: memory of a process
 };
 
 // What a dynptr points to, in RegState::target of kDynptr.
@@ -159,13 +161,20 @@ struct FrameState {
   std::uint32_t callsite = kEntryCallsite;
   bool is_callback = false;        // called by a helper; its r0 is the helper's business
   bool is_async_callback = false;  // of a timer: a path of its own
+  bool may_sleep = false;          // of a work queue
   std::uint32_t callback_depth = 0;
   std::uint32_t async_entry_count = 0;
   std::uint64_t callback_result_max = 1;  // r0 must lie in [0, this]
 };
 
 struct Reference {
-  enum class Kind : std::uint8_t { kObject, kLock, kResilientLock, kInterrupts };
+  enum class Kind : std::uint8_t {
+    kObject,
+    kLock,
+    kResilientLock,
+    kResilientLockInterrupts,  // with interrupts saved
+    kInterrupts
+  };
   Kind kind = Kind::kObject;
   std::uint32_t id = 0;
   std::uint32_t insn = 0;  // where it was acquired

@@ -143,6 +143,7 @@ Flow Explorer::call_static(std::uint32_t callee) {
   frame.callsite = at_;
   frame.async_entry_count = state_->frame().async_entry_count;
   frame.is_async_callback = state_->frame().is_async_callback;
+  frame.may_sleep = state_->frame().may_sleep;
   for (std::size_t r = 1; r <= 5; ++r) frame.regs[r] = state_->regs()[r];
   frame.regs[kFramePointer] = RegState::pointer(RegKind::kStack);
   frame.regs[kFramePointer].target = static_cast<std::uint32_t>(state_->frames.size());
@@ -284,9 +285,7 @@ void Explorer::set_callback_arguments(const HelperProto& proto, const CallFacts&
       callee.regs[r].map = facts.map;
       callee.regs[r].map_uid = facts.map_uid;
     }
-    if (fields_of(*facts.map).find(MapFieldKind::kSpinLock) != nullptr) {
-      callee.regs[first + 2].id = new_id();
-    }
+    if (may_hold_lock(callee.regs[first + 2])) callee.regs[first + 2].id = new_id();
   };
   switch (proto.id) {
     case BPF_FUNC_for_each_map_elem:
@@ -305,6 +304,12 @@ void Explorer::set_callback_arguments(const HelperProto& proto, const CallFacts&
       callee.regs[1].target = static_cast<std::uint32_t>(DynptrType::kLocal);
       callee.regs[1].id = new_id();
       callee.regs[2] = caller.regs[3];
+      return;
+    case BPF_FUNC_find_vma:
+      callee.regs[1] = caller.regs[1];
+      callee.regs[2] = RegState::pointer(RegKind::kBtfObject);
+      callee.regs[2].target = kernel_type("vm_area_struct");
+      callee.regs[3] = caller.regs[4];
       return;
     default:
       return;

@@ -11,8 +11,8 @@
 //               every access lies where the program may read or write
 //   calls       call-argument: each argument is what the helper's or kfunc's row demands; callback;
 //               call-frames, stack-depth: 8 frames, 512 bytes together
-//   families    dynptr, iterator: what stands for them on the stack; map-field: locks and timers in
-//               map values
+//   families    dynptr, iterator: what stands for them on the stack; map-field: locks, timers and
+//               kptrs in map values
 //   balance     reference: what was acquired is released on every path; lock: no lock, RCU, preempt
 //               or interrupt section is left open, and what may be done inside
 //   ends        infinite-loop, complexity, memory-limit: each path ends within the limits;
@@ -28,8 +28,8 @@
 // Differences from Linux 6.18: (1) numbers are known a little better (domain/); (2) what is kept of
 // states inside unfinished loops is compared with all numbers counting, where the kernel computes
 // which of them do; (3) no Spectre rules.
-// Not done yet: objects of a kernel (tasks, cgroups, connections) and allocated objects with their
-// lists and trees, kptrs, exception callbacks, arenas: refused by name. Reading a map's own fields.
+// Not done yet: exception callbacks and arenas: refused by name. Objects of a kernel are looked
+// into only where Environment::kernel_types says what they are.
 // Stack that bpf_fastcall code saves around a call counts, for here it is used.
 // Threads: a pure function of its arguments.
 // Tested by paths_test.cc, paths_calls_test.cc and tests/conformance/verifier_conformance.cc;

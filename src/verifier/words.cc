@@ -63,10 +63,11 @@ std::string kind_words(RegKind kind, std::uint16_t flags) {
   std::string out;
   if ((flags & kReadOnly) != 0) out += "rdonly_";
   if ((flags & kRingbufMemory) != 0) out += "ringbuf_";
+  if ((flags & kUserMemory) != 0) out += "user_";
   if ((flags & kPerCpu) != 0) out += "percpu_";
+  if ((flags & kRcuProtected) != 0) out += "rcu_";
   if ((flags & kUntrusted) != 0) out += "untrusted_";
   if ((flags & kTrusted) != 0) out += "trusted_";
-  if ((flags & kRcuProtected) != 0) out += "rcu_";
   out += base_words(kind);
   if ((flags & kMayBeNull) != 0) out += kind == RegKind::kBtfObject ? "or_null_" : "_or_null";
   return out;

@@ -115,6 +115,15 @@ std::vector<MapTypeInfo> all_map_types() {
   return out;
 }
 
+// What a kernel offers, those included that LMN has no body for: the verifier's judgement is
+// compared here, not what can be run.
+std::vector<KfuncProto> kfuncs_of_linux() {
+  const auto known = kfunc_protos();
+  std::vector<KfuncProto> out(known.begin(), known.end());
+  for (KfuncProto& proto : out) proto.refusal = {};
+  return out;
+}
+
 class Conformance {
  public:
   Conformance(std::string folder, bool is_verbose, std::string only)
@@ -123,10 +132,14 @@ class Conformance {
     environment_.helpers = known_helper_protos();
     environment_.map_types = map_types_;
     environment_.context = kXdpMdFields;
-    environment_.kfuncs = kfunc_protos();
+    kfuncs_ = kfuncs_of_linux();
+    environment_.kfuncs = kfuncs_;
     if (auto bytes = read_file("/sys/kernel/btf/vmlinux", 64u << 20)) {
       if (auto btf = parse_btf(*bytes)) target_ = *btf;
     }
+    environment_.kernel_types = target_.get();
+    // The index of names is made once, and not in the time of a program.
+    if (target_ != nullptr) (void)target_->find_by_name("xdp_buff", BtfKind::kStruct);
   }
 
   void run_file(const std::string& name, const std::vector<Row>& rows) {
@@ -263,6 +276,7 @@ class Conformance {
   bool is_verbose_;
   std::string only_;
   std::vector<MapTypeInfo> map_types_;
+  std::vector<KfuncProto> kfuncs_;
   Environment environment_;
   std::shared_ptr<const Btf> target_;
   Tally sum_;
