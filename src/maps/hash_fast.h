@@ -30,9 +30,8 @@
 
 #include <cstdint>
 
+#include "base/platform.h"
 #include "base/platform_simd.h"
-
-#define LMN_FAST [[gnu::always_inline]] inline
 
 namespace lmn {
 

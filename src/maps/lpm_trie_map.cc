@@ -49,6 +49,15 @@ std::uint32_t bit_of(const std::uint8_t* data, std::uint32_t index) noexcept {
   return (data[index / 8] >> (7 - index % 8)) & 1u;
 }
 
+std::uint32_t find_anywhere(const LpmDescriptor& table, const std::uint8_t* data) noexcept {
+  return lpm_find(table, data);
+}
+
+LMN_BIT_INSTRUCTIONS std::uint32_t find_by_bit_instructions(const LpmDescriptor& table,
+                                                            const std::uint8_t* data) noexcept {
+  return lpm_find(table, data);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Map>> create_lpm_trie_map(const MapSpec& spec, const MapOptions& options,
@@ -66,19 +75,24 @@ Result<std::unique_ptr<Map>> LpmTrieMap::create(const MapSpec& spec, const MapOp
       std::min({wanted, MapMemory::size_bytes_max() / stride, std::uint64_t{UINT32_MAX - 1}});
   auto memory = MapMemory::create(capacity * stride);
   if (!memory) return make_error(std::move(memory.error()).with_context(spec.name));
-  return std::unique_ptr<Map>(
-      new LpmTrieMap(spec, options, std::move(*memory), static_cast<std::uint32_t>(capacity)));
+  auto index = LpmIndex::create(spec.key_size - kLengthBytes, spec.max_entries);
+  if (!index) return make_error(std::move(index.error()).with_context(spec.name));
+  return std::unique_ptr<Map>(new LpmTrieMap(
+      spec, options, std::move(*memory), static_cast<std::uint32_t>(capacity), std::move(*index)));
 }
 
 LpmTrieMap::LpmTrieMap(const MapSpec& spec, const MapOptions& options, MapMemory memory,
-                       std::uint32_t node_capacity)
+                       std::uint32_t node_capacity, LpmIndex index)
     : Map(spec, options),
       memory_(std::move(memory)),
       data_size_(spec.key_size - kLengthBytes),
       data_stride_(static_cast<std::size_t>(round_up_to_8(data_size_))),
       stride_(sizeof(Node) + data_stride_ +
               static_cast<std::size_t>(round_up_to_8(spec.value_size))),
-      node_capacity_(node_capacity) {}
+      node_capacity_(node_capacity),
+      find_(has_bit_instructions() ? find_by_bit_instructions : find_anywhere),
+      index_(std::move(index)),
+      fast_(index_.descriptor()) {}
 
 LpmTrieMap::Prefix LpmTrieMap::parse(const void* key) noexcept {
   return {load_key32(key), static_cast<const std::uint8_t*>(key) + kLengthBytes};
@@ -112,8 +126,13 @@ std::uint32_t LpmTrieMap::find_longest(const Prefix& key) const noexcept {
 }
 
 void* LpmTrieMap::lookup(const void* key, std::uint32_t) noexcept {
+  const Prefix prefix = parse(key);
+  if (prefix.length == data_size_ * 8) {
+    const std::uint32_t found = find_(fast_, prefix.data);
+    return found == kNone ? nullptr : value_of(found);
+  }
   const SpinGuard guard(lock_);
-  const std::uint32_t found = find_longest(parse(key));
+  const std::uint32_t found = find_longest(prefix);
   return found == kNone ? nullptr : value_of(found);
 }
 
@@ -156,11 +175,20 @@ int LpmTrieMap::insert(const Prefix& key, const void* value, std::uint64_t flags
   const int error = is_replacement ? 0 : check_add(flags);
   if (error != 0) return error;
 
+  const bool is_fork_needed = !is_same && *slot != kNone && matched != key.length;
   const std::uint32_t fresh = take();
-  if (fresh == kNone) return -ENOMEM;
-  node(fresh) = {{kNone, kNone}, key.length, 0};
-  std::memcpy(data_of(fresh), key.data, data_size_);
-  store_value(value_of(fresh), value, spec().value_size);
+  const std::uint32_t fork = fresh != kNone && is_fork_needed ? take() : kNone;
+  const bool has_nodes = fresh != kNone && (!is_fork_needed || fork != kNone);
+  if (has_nodes) {
+    node(fresh) = {{kNone, kNone}, key.length, 0};
+    std::memcpy(data_of(fresh), key.data, data_size_);
+    store_value(value_of(fresh), value, spec().value_size);
+  }
+  if (!has_nodes || !index_.put(key.data, key.length, fresh)) {
+    if (fork != kNone) release(fork);
+    if (fresh != kNone) release(fresh);
+    return -ENOMEM;
+  }
 
   if (is_same) {
     const std::uint32_t old = *slot;
@@ -170,31 +198,29 @@ int LpmTrieMap::insert(const Prefix& key, const void* value, std::uint64_t flags
     release(old);
   } else if (*slot == kNone) {
     *slot = fresh;
-  } else if (const int parting_error = part(slot, fresh, matched); parting_error != 0) {
-    release(fresh);
-    return parting_error;
+  } else {
+    part(slot, fresh, fork, matched);
   }
   if (!is_replacement) ++entry_count_;
   return 0;
 }
 
-// Puts `fresh` above the node in `slot`, or both under an intermediate node of the `matched` bits.
-int LpmTrieMap::part(std::uint32_t* slot, std::uint32_t fresh, std::uint32_t matched) noexcept {
+// Puts `fresh` above the node in `slot`, or both under `fork`, an intermediate node of the
+// `matched` bits.
+void LpmTrieMap::part(std::uint32_t* slot, std::uint32_t fresh, std::uint32_t fork,
+                      std::uint32_t matched) noexcept {
   const std::uint32_t old = *slot;
-  if (matched == node(fresh).prefix_length) {
+  if (fork == kNone) {
     node(fresh).child[bit_of(data_of(old), matched)] = old;
     *slot = fresh;
-    return 0;
+    return;
   }
-  const std::uint32_t fork = take();
-  if (fork == kNone) return -ENOMEM;
   const std::uint32_t side = bit_of(data_of(fresh), matched);
   node(fork) = {{kNone, kNone}, matched, 1};
   std::memcpy(data_of(fork), data_of(old), data_size_);
   node(fork).child[side] = fresh;
   node(fork).child[1 - side] = old;
   *slot = fork;
-  return 0;
 }
 
 int LpmTrieMap::erase(const void* key) noexcept {
@@ -212,9 +238,19 @@ int LpmTrieMap::erase(const void* key) noexcept {
     link = &here.child[bit_of(prefix.data, here.prefix_length)];
   }
   if (*link == kNone || node(*link).is_intermediate != 0) return -ENOENT;
+  index_.remove(prefix.data, prefix.length, parent_of(*link));
   remove(link, parent_link);
   --entry_count_;
   return 0;
+}
+
+// The longest prefix that the entry's prefix lies in, if any.
+LpmIndex::Parent LpmTrieMap::parent_of(std::uint32_t number) const noexcept {
+  const std::uint32_t length = node(number).prefix_length;
+  if (length == 0) return {};
+  const std::uint32_t parent = find_longest({length - 1, data_of(number)});
+  if (parent == kNone) return {};
+  return {.element = parent, .length = node(parent).prefix_length};
 }
 
 // Takes the entry out that `link` points to; `parent_link` points to its parent, or is null.

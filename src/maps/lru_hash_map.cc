@@ -2,10 +2,10 @@
 //
 // LRU_HASH: a hash that makes room by evicting what was not used lately.
 //
-// It is HASH (hash_map.h) over a table that keeps an LruClock (lru_clock.h): an update never fails for lack of
-// room. A program's lookup and any update is a use; user space's lookup is not, as in the kernel.
-// With BPF_F_NO_COMMON_LRU max_entries is rounded to a multiple of
-// the CPUs, as the kernel does; the list is one nevertheless (docs/kernel-differences.md, maps-3).
+// It is HASH (hash_map.h) over a table that keeps an LruClock (lru_clock.h): an update never fails
+// for lack of room. A program's lookup and any update is a use; user space's lookup is not, as in
+// the kernel. With BPF_F_NO_COMMON_LRU max_entries is rounded to a multiple of the CPUs, as the
+// kernel does; the clock is one nevertheless (docs/kernel-differences.md, maps-3).
 // Tested by maps_test.cc and tests/contract/maps_contract_test.cc.
 // Source: Linux 6.18, kernel/bpf/hashtab.c, bpf_lru_list.c.
 #include <linux/bpf.h>
