@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the sources of ConntrackTable share: a connection's record, the lock, access to images.
+// What the sources of ConntrackTable share: a connection's record, access to images.
 //
 // The record holds what finds a connection; what a program sees lies in its image, whose fields are
 // at offsets that are known only when the table is made: hence the copies by memcpy.
@@ -23,21 +23,6 @@ class ConntrackTable::Connection {
   bool is_used;
   bool is_inserted;
   bool is_by_source;
-};
-
-// A spin lock: held for some list steps, never while anything waits.
-class ConntrackTable::Guard {
- public:
-  explicit Guard(std::atomic_flag& lock) noexcept : lock_(lock) {
-    while (lock_.test_and_set(std::memory_order_acquire)) {
-    }
-  }
-  ~Guard() { lock_.clear(std::memory_order_release); }
-  Guard(const Guard&) = delete;
-  Guard& operator=(const Guard&) = delete;
-
- private:
-  std::atomic_flag& lock_;
 };
 
 template <typename T>

@@ -35,8 +35,9 @@ PortRange class_of(std::uint16_t port) {
   return {1024, 64'512};
 }
 
-bool has_source(const ConntrackTuple& tuple, const IpAddress& address, std::uint16_t port) {
-  return tuple.source == address && (port == 0 || tuple.source_port == port);
+bool has_source(const ConntrackTuple& tuple, const IpAddress& address,
+                std::optional<std::uint16_t> port) {
+  return tuple.source == address && (!port || tuple.source_port == *port);
 }
 
 }  // namespace
@@ -66,7 +67,8 @@ bool ConntrackTable::is_taken(const ConntrackTuple& ours, const Connection& igno
 
 // What an earlier connection from the same source was made to look like, if that is allowed here.
 bool ConntrackTable::take_same_source(ConntrackTuple& tuple, const Connection& connection,
-                                      const IpAddress& address, std::uint16_t port) noexcept {
+                                      const IpAddress& address,
+                                      std::optional<std::uint16_t> port) noexcept {
   const ConntrackTuple current = tuple;
   for (std::uint32_t at = source_buckets_[bucket_of_source(current)]; at != 0;) {
     const Connection& other = connection_of(at);
@@ -100,11 +102,12 @@ void ConntrackTable::choose_source_port(ConntrackTuple& tuple,
 
 ConntrackTuple ConntrackTable::choose_tuple(const ConntrackTuple& current,
                                             const Connection& connection, NatKind kind,
-                                            const IpAddress& address, std::uint16_t port) noexcept {
+                                            const IpAddress& address,
+                                            std::optional<std::uint16_t> port) noexcept {
   ConntrackTuple tuple = current;
   if (kind == NatKind::kDestination) {
     tuple.destination = address;
-    if (port != 0) tuple.destination_port = port;
+    if (port) tuple.destination_port = *port;
     return tuple;
   }
   if (has_source(current, address, port)) {
@@ -114,8 +117,8 @@ ConntrackTuple ConntrackTable::choose_tuple(const ConntrackTuple& current,
   }
   tuple = current;
   tuple.source = address;
-  if (port != 0) {
-    tuple.source_port = port;
+  if (port) {
+    tuple.source_port = *port;
   } else if (is_taken(tuple, connection)) {
     choose_source_port(tuple, connection);
   }
@@ -123,8 +126,8 @@ ConntrackTuple ConntrackTable::choose_tuple(const ConntrackTuple& current,
 }
 
 int ConntrackTable::set_nat(Connection& connection, NatKind kind, const IpAddress& address,
-                            std::uint16_t port) noexcept {
-  const Guard guard(lock_);
+                            std::optional<std::uint16_t> port) noexcept {
+  const std::lock_guard guard(lock_);
   const std::uint64_t status = status_of(connection);
   if ((status & kCtConfirmed) != 0) return 0;
   const bool is_source = kind == NatKind::kSource;

@@ -27,7 +27,6 @@
 // Source: Linux 6.18, net/netfilter/nf_conntrack_core.c, nf_conntrack_bpf.c, nf_nat_core.c.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <cstdlib>
 #include <functional>
@@ -38,6 +37,7 @@
 
 #include "base/result.h"
 #include "packet/net_address.h"
+#include "packet/spin_lock.h"
 
 namespace lmn {
 
@@ -158,20 +158,26 @@ class ConntrackTable {
   int change_timeout(Connection& connection, std::uint64_t jiffies, Jiffies now) noexcept;
   // 0, or EBUSY for bits that do not change that way.
   int change_status(Connection& connection, std::uint32_t status) noexcept;
-  // Rewrites one end: the address, and the port (network order) unless it is 0, in which case one
-  // is looked for that is free. 0 or ENOMEM; nothing happens to one that is in the table.
+  // Rewrites one end: the address, and the port (network order); without one, one is looked for
+  // that is free. 0 or ENOMEM; nothing happens to one that is in the table.
   int set_nat(Connection& connection, NatKind kind, const IpAddress& address,
-              std::uint16_t port) noexcept;
+              std::optional<std::uint16_t> port) noexcept;
 
   // The connection whose image begins at `image`, or null.
   Connection* at(const void* image) noexcept;
   std::uint8_t* image(Connection& connection) noexcept;
   const NfConnLayout& layout() const noexcept { return options_.layout; }
+  // Another shape for the images. Errors: kInvalidArgument as create(), and when there are
+  // connections already. REQUIRES: nothing runs.
+  Result<void> set_layout(const NfConnLayout& layout);
 
   // Control side. False: no room, or there is one with such addresses.
   bool add(const ConntrackRecord& record, Jiffies now);
   // Adds what `text` says. Errors: kMalformed with the line's number; lines before it are added.
   Result<void> read_text(std::string_view text, Jiffies now);
+  // Adds the host's connections of TCP and UDP; how many. Those that are there already stay as they
+  // are. Errors: kPermission, kIo.
+  Result<std::size_t> read_host(Jiffies now);
   // Takes out what is over, and gives how many connections stay.
   std::size_t expire(Jiffies now) noexcept;
   void for_each(Jiffies now, const std::function<void(const ConntrackRecord&)>& act);
@@ -183,7 +189,6 @@ class ConntrackTable {
   };
   template <typename T>
   using Memory = std::unique_ptr<T[], Freer>;
-  class Guard;
   // Lists that a connection can be in: by its two tuples, and by source for finding its NAT again.
   static constexpr std::uint32_t kListCount = 3;
   static constexpr std::uint32_t kBySource = 2;
@@ -203,9 +208,10 @@ class ConntrackTable {
   bool is_known(const ConntrackTuple& tuple, const ConntrackZone& zone) noexcept;
   bool is_taken(const ConntrackTuple& ours, const Connection& ignored) noexcept;
   bool take_same_source(ConntrackTuple& tuple, const Connection& connection,
-                        const IpAddress& address, std::uint16_t port) noexcept;
+                        const IpAddress& address, std::optional<std::uint16_t> port) noexcept;
   ConntrackTuple choose_tuple(const ConntrackTuple& current, const Connection& connection,
-                              NatKind kind, const IpAddress& address, std::uint16_t port) noexcept;
+                              NatKind kind, const IpAddress& address,
+                              std::optional<std::uint16_t> port) noexcept;
   void choose_source_port(ConntrackTuple& tuple, const Connection& connection) noexcept;
   bool insert_locked(Connection& connection, Jiffies now) noexcept;
   Connection* allocate_locked(const ConntrackTuple& original, const ConntrackTuple& reply,
@@ -236,7 +242,7 @@ class ConntrackTable {
   std::uint32_t used_end_ = 0;  // positions from here on were never used
   std::uint32_t sweep_at_ = 0;
   std::uint64_t random_ = 0;
-  std::atomic_flag lock_;
+  SpinLock lock_;
 };
 
 }  // namespace lmn

@@ -95,6 +95,20 @@ TEST_F(ConntrackTableTest, ImagesHoldTheFieldsWhereTheLayoutSays) {
   EXPECT_EQ(table_->at(table_->image(*made) + 8), nullptr);
 }
 
+TEST_F(ConntrackTableTest, TheLayoutMayChangeWhileTheTableIsEmpty) {
+  make(4);
+  NfConnLayout layout;
+  layout.size_bytes = 500;
+  layout.mark.reset();
+  ASSERT_TRUE(table_->set_layout(layout).has_value());
+  EXPECT_EQ(table_->layout(), layout);
+  auto* made = add(tcp(1, 1000, 2, 80));
+  ASSERT_NE(made, nullptr);
+  EXPECT_FALSE(table_->set_layout({}).has_value());
+  layout.status = 496;
+  EXPECT_FALSE(table_->set_layout(layout).has_value());
+}
+
 TEST_F(ConntrackTableTest, BothDirectionsAreFoundAndOnlyAfterInsertion) {
   make(4);
   auto* made = table_->allocate(tcp(1, 1000, 2, 80), tcp(2, 80, 1, 1000), {}, kNow);
@@ -201,10 +215,12 @@ TEST_F(ConntrackTableTest, NatChangesTheReply) {
   make(8);
   auto* made = table_->allocate(tcp(1, 1000, 2, 80), tcp(2, 80, 1, 1000), {}, kNow);
   EXPECT_EQ(table_->set_nat(*made, NatKind::kSource, {192, 0, 2, 1}, port(5)), 0);
-  EXPECT_EQ(table_->set_nat(*made, NatKind::kDestination, {192, 0, 2, 2}, 0), 0);
-  EXPECT_EQ(table_->set_nat(*made, NatKind::kSource, {192, 0, 2, 9}, 0), ENOMEM) << "done once";
+  EXPECT_EQ(table_->set_nat(*made, NatKind::kDestination, {192, 0, 2, 2}, std::nullopt), 0);
+  EXPECT_EQ(table_->set_nat(*made, NatKind::kSource, {192, 0, 2, 9}, std::nullopt), ENOMEM)
+      << "done once";
   ASSERT_TRUE(table_->insert(*made, kNow));
-  EXPECT_EQ(table_->set_nat(*made, NatKind::kSource, {192, 0, 2, 9}, 0), 0) << "left alone";
+  EXPECT_EQ(table_->set_nat(*made, NatKind::kSource, {192, 0, 2, 9}, std::nullopt), 0)
+      << "left alone";
   ConntrackTuple reply;
   reply.protocol = IPPROTO_TCP;
   reply.source = {192, 0, 2, 2};
@@ -222,7 +238,7 @@ TEST_F(ConntrackTableTest, NatChangesTheReply) {
 TEST_F(ConntrackTableTest, NatToTheSameAddressIsNone) {
   make(8);
   auto* made = table_->allocate(tcp(1, 1000, 2, 80), tcp(2, 80, 1, 1000), {}, kNow);
-  EXPECT_EQ(table_->set_nat(*made, NatKind::kSource, {10, 0, 0, 1}, 0), 0);
+  EXPECT_EQ(table_->set_nat(*made, NatKind::kSource, {10, 0, 0, 1}, std::nullopt), 0);
   EXPECT_EQ(read<std::uint64_t>(*made, table_->layout().status), std::uint64_t{kCtSourceNatDone});
 }
 
@@ -232,7 +248,7 @@ TEST_F(ConntrackTableTest, SourceNatFindsFreePorts) {
   std::set<std::uint16_t> ports;
   for (std::uint8_t client = 1; client <= 100; ++client) {
     auto* made = table_->allocate(tcp(client, 700, 200, 80), tcp(200, 80, client, 700), {}, kNow);
-    ASSERT_EQ(table_->set_nat(*made, NatKind::kSource, {192, 0, 2, 1}, 0), 0);
+    ASSERT_EQ(table_->set_nat(*made, NatKind::kSource, {192, 0, 2, 1}, std::nullopt), 0);
     ASSERT_TRUE(table_->insert(*made, kNow)) << int{client};
     const auto& layout = table_->layout();
     ports.insert(ntohs(read<std::uint16_t>(*made, layout.tuples[1] + layout.destination_port)));
@@ -249,7 +265,7 @@ TEST_F(ConntrackTableTest, ASourceKeepsItsTranslation) {
   auto* first = table_->allocate(tcp(1, 1000, 2, 80), tcp(2, 80, 1, 1000), {}, kNow);
   ASSERT_EQ(table_->set_nat(*first, NatKind::kSource, {192, 0, 2, 1}, port(7777)), 0);
   auto* second = table_->allocate(tcp(1, 1000, 3, 80), tcp(3, 80, 1, 1000), {}, kNow);
-  ASSERT_EQ(table_->set_nat(*second, NatKind::kSource, {192, 0, 2, 1}, 0), 0);
+  ASSERT_EQ(table_->set_nat(*second, NatKind::kSource, {192, 0, 2, 1}, std::nullopt), 0);
   const auto& layout = table_->layout();
   EXPECT_EQ(read<std::uint16_t>(*second, layout.tuples[1] + layout.destination_port), port(7777));
 }

@@ -33,6 +33,8 @@ class SocketTable;     // packet/socket_table.h
 class ObjectHeap;      // maps/object_heap.h; opaque here
 class DeferredCalls;   // maps/deferred_calls.h; opaque here
 class ConntrackTable;  // packet/conntrack_table.h
+class FdbTable;        // packet/fdb_table.h
+class FlowTable;       // packet/flow_table.h
 class TrapSink;        // exec/interp/trap.h; opaque here
 
 // Where bpf_trace_printk writes. Implemented by the engine; bounded, counts what it loses.
@@ -135,6 +137,39 @@ class HeldLock {
   std::uint32_t* word_ = nullptr;
 };
 
+// The resilient locks (bpf_res_spin_lock) that the run holds.
+class HeldResilientLocks {
+ public:
+  static constexpr std::size_t kMax = 31;  // the kernel's table of a CPU
+
+  bool is_full() const noexcept { return count_ == kMax; }
+  bool is_empty() const noexcept { return count_ == 0; }
+  bool holds(const void* word) const noexcept {
+    for (std::size_t i = 0; i < count_; ++i) {
+      if (words_[i] == word) return true;
+    }
+    return false;
+  }
+  // REQUIRES: !is_full().
+  void add(std::uint32_t* word) noexcept { words_[count_++] = word; }
+  // Opens the lock; nothing when it is not held.
+  void release(const std::uint32_t* word) noexcept {
+    for (std::size_t i = 0; i < count_; ++i) {
+      if (words_[i] != word) continue;
+      std::atomic_ref<std::uint32_t>(*words_[i]).store(0, std::memory_order_release);
+      words_[i] = words_[--count_];
+      return;
+    }
+  }
+  void release_all() noexcept {
+    while (count_ > 0) release(words_[count_ - 1]);
+  }
+
+ private:
+  std::array<std::uint32_t*, kMax> words_{};
+  std::size_t count_ = 0;
+};
+
 // A function of a program, to be called later.
 struct DeferredFunction {
   CompiledProgram* program = nullptr;  // null: none
@@ -157,10 +192,13 @@ struct RunContext {
   PortDirectory* ports = nullptr;
   HeldRecords held_records;
   HeldLock held_lock;
+  HeldResilientLocks held_resilient;
   const CookieSecret* cookie_secret = nullptr;  // null: no SYN cookies here
   const RouteTable* routes = nullptr;           // null: nothing is routed here
   const SocketTable* sockets = nullptr;         // null: there are no sockets here
   ConntrackTable* conntrack = nullptr;          // null: no connections are known here
+  FdbTable* fdb = nullptr;                      // null: there are no bridges here
+  const FlowTable* flows = nullptr;             // null: no flow goes on by itself
   // The structs of the objects that calls give; empty: only their addresses are known.
   std::span<const KernelStruct> kernel_structs;
   ObjectHeap* objects = nullptr;       // null: no allocated objects here

@@ -16,10 +16,12 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <new>
 
 #include "abi/limits.h"
 #include "base/assert.h"
+#include "packet/frame_meta.h"
 #include "packet/frame_pool.h"
 
 namespace lmn {
@@ -28,6 +30,7 @@ namespace lmn {
 struct RxQueueInfo {
   std::uint32_t ifindex = 0;
   std::uint32_t queue_index = 0;
+  std::uint16_t metadata = 0;  // what the port can know of a frame: kMeta*
 };
 
 struct XdpBuff {
@@ -40,6 +43,7 @@ struct XdpBuff {
   const RxQueueInfo* rxq = nullptr;
   FramePool* pool = nullptr;     // owner of the memory; null for memory of a caller (lmn test)
   std::uint64_t rx_time_ns = 0;  // CLOCK_REALTIME of arrival where the port knows it, else 0
+  FrameMeta meta;                // what else the port knows
 
   std::uint8_t* hard_end() const { return hard_start + frame_bytes - limits::kTailroomBytes; }
   std::uint32_t length() const { return static_cast<std::uint32_t>(data_end - data); }
@@ -64,7 +68,7 @@ struct XdpFrame {
   std::uint16_t data_offset;      // from hard_start
   std::uint16_t length;           // bytes
   std::uint16_t metadata_length;  // bytes before data
-  std::uint16_t reserved;
+  std::uint16_t meta_known;       // FrameMeta::known; the rest of it is at meta_place()
   std::uint32_t frame_bytes;
   std::uint32_t ingress_ifindex;
   std::uint64_t port_private;  // the holder's own (a ring slot)
@@ -75,6 +79,12 @@ struct XdpFrame {
     return reinterpret_cast<const std::uint8_t*>(this) + data_offset;
   }
 };
+// Where the FrameMeta of a frame at rest lies: the end of the tail-room, which is out of any
+// program's reach.
+inline std::uint8_t* meta_place(std::uint8_t* hard_start, std::uint32_t frame_bytes) noexcept {
+  return hard_start + frame_bytes - sizeof(FrameMeta);
+}
+static_assert(sizeof(FrameMeta) <= limits::kTailroomBytes);
 static_assert(sizeof(XdpFrame) == limits::kFrameHeaderBytes,
               "the frame header is what adjust_head must leave free, as in the kernel");
 
@@ -89,7 +99,10 @@ inline XdpFrame* to_frame(const XdpBuff& buff) noexcept {
   frame->data_offset = static_cast<std::uint16_t>(buff.data - buff.hard_start);
   frame->length = static_cast<std::uint16_t>(buff.length());
   frame->metadata_length = static_cast<std::uint16_t>(buff.metadata_length());
-  frame->reserved = 0;
+  frame->meta_known = buff.meta.known;
+  if (buff.meta.known != 0) [[unlikely]] {
+    std::memcpy(meta_place(buff.hard_start, buff.frame_bytes), &buff.meta, sizeof buff.meta);
+  }
   frame->frame_bytes = buff.frame_bytes;
   frame->ingress_ifindex = buff.rxq != nullptr ? buff.rxq->ifindex : 0;
   frame->port_private = 0;
@@ -107,6 +120,9 @@ inline XdpBuff to_buff(XdpFrame& frame, const RxQueueInfo& rxq) noexcept {
   buff.rxq = &rxq;
   buff.pool = frame.pool;
   buff.rx_time_ns = frame.rx_time_ns;
+  if (frame.meta_known != 0) [[unlikely]] {
+    std::memcpy(&buff.meta, meta_place(frame.hard_start(), frame.frame_bytes), sizeof buff.meta);
+  }
   return buff;
 }
 

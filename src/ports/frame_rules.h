@@ -48,6 +48,7 @@ inline XdpBuff& append_buff(FrameBatch& batch, FramePool& pool, std::uint8_t* ha
   buff.rxq = &rxq;
   buff.pool = &pool;
   buff.rx_time_ns = 0;
+  buff.meta.known = 0;
   return buff;
 }
 

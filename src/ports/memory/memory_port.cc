@@ -14,6 +14,7 @@ namespace lmn {
 
 MemoryRx::MemoryRx(std::uint32_t ifindex) : waiting_(limits::kMemoryQueueFrames) {
   info_.ifindex = ifindex;
+  info_.metadata = kMetaHash | kMetaTime | kMetaVlan | kMetaChecksum | kMetaMark;
 }
 
 std::size_t MemoryRx::receive(FrameBatch& batch) noexcept {
@@ -70,6 +71,7 @@ int MemoryPort::push(const Arrival& arrival) noexcept {
   if (metadata_bytes > 0) std::memcpy(buff.data_meta, arrival.metadata.data(), metadata_bytes);
   std::memcpy(buff.data, arrival.bytes.data(), arrival.bytes.size());
   buff.rx_time_ns = arrival.rx_time_ns;
+  buff.meta = arrival.meta;
   rx_.waiting_.push(to_frame(buff));
   return 0;
 }

@@ -61,6 +61,7 @@ class MemoryPort final : public Port {
     ByteSpan bytes;                // from the Ethernet header on
     ByteSpan metadata = {};        // what lies before it: a multiple of 4, at most 252 bytes
     std::uint64_t rx_time_ns = 0;  // CLOCK_REALTIME, 0 when unknown
+    FrameMeta meta = {};           // what a NIC would have told
   };
 
   MemoryPort(PortInfo info, FramePool& pool);

@@ -40,6 +40,7 @@ std::unexpected<Error> packet_error(const NetdevFacts& netdev, std::string_view 
 
 PacketRx::PacketRx(const NetdevFacts& netdev, FramePool& pool) : pool_(pool), netdev_(netdev) {
   info_.ifindex = netdev.ifindex;
+  info_.metadata = kMetaTime | kMetaVlan | kMetaChecksum;
   state_ = netdev.is_up ? NetdevState::kUp : NetdevState::kDown;
 }
 
@@ -151,6 +152,7 @@ void PacketRx::take_slot(const tpacket2_hdr& header, FrameBatch& batch) noexcept
                                                               : std::uint16_t{ETH_P_8021Q},
           header.tp_vlan_tci};
   time_ns_ = header.tp_sec * kNsPerSecond + header.tp_nsec;
+  is_sum_checked_ = (header.tp_status & TP_STATUS_CSUM_VALID) != 0;
   if (is_beside) return take_oversized(batch);
   if (header.tp_snaplen < header.tp_len) return counters_.add(Counter::kRxTruncated);
   const std::size_t mac = header.tp_mac;
@@ -186,7 +188,19 @@ void PacketRx::take_packet(ByteSpan packet, ByteSpan offload_header, FrameBatch&
   if (tag_.is_present) insert_tag(to);
   XdpBuff& buff = append_buff(batch, pool_, hard_start, info_);
   buff.data_end = buff.data + tag_bytes + packet.size();
+  note_metadata(buff, request.needs_checksum);
+}
+
+// What the kernel told beside the bytes. A sum that we have just made is right.
+void PacketRx::note_metadata(XdpBuff& buff, bool is_sum_ours) const noexcept {
   buff.rx_time_ns = time_ns_;
+  buff.meta.known = kMetaChecksum;
+  buff.meta.checksum =
+      is_sum_ours || is_sum_checked_ ? ChecksumState::kUnnecessary : ChecksumState::kNone;
+  if (!tag_.is_present) return;
+  buff.meta.known |= kMetaVlan;
+  buff.meta.vlan_tci = tag_.control;
+  buff.meta.vlan_proto = htons(tag_.protocol);
 }
 
 // Moves the addresses to the front and puts the tag behind them: `frame` has 4 free bytes first.
@@ -221,7 +235,7 @@ void PacketRx::give_piece(FrameBatch& batch) noexcept {
   if (tag_.is_present) insert_tag(to);
   XdpBuff& buff = append_buff(batch, pool_, hard_start, info_);
   buff.data_end = buff.data + tag_bytes + length;
-  buff.rx_time_ns = time_ns_;
+  note_metadata(buff, true);
 }
 
 void PacketRx::read_statistics() noexcept {

@@ -76,6 +76,7 @@ class PacketRx final : public RxQueue {
   void take_oversized(FrameBatch& batch) noexcept;
   void start_super_frame(ByteSpan packet, const OffloadRequest& request) noexcept;
   void give_piece(FrameBatch& batch) noexcept;
+  void note_metadata(XdpBuff& buff, bool is_sum_ours) const noexcept;
   void insert_tag(std::uint8_t* frame) const noexcept;
   void watch_netdev() noexcept;
 
@@ -89,6 +90,7 @@ class PacketRx final : public RxQueue {
   std::size_t next_slot_ = 0;
 
   VlanTag tag_;                // of the packet in hand
+  bool is_sum_checked_ = false;  // of the slot in hand, by the kernel or the NIC
   std::uint64_t time_ns_ = 0;  // of the packet in hand
   SuperFrame super_frame_;     // being cut; lies in super_buffer_
   std::vector<std::uint8_t> super_buffer_;

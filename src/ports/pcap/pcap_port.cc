@@ -49,7 +49,10 @@ constexpr std::uint64_t kLoopForever = 0;
 
 class PcapRx final : public RxQueue {
  public:
-  PcapRx(std::uint32_t ifindex, FramePool& pool) : pool_(pool) { info_.ifindex = ifindex; }
+  PcapRx(std::uint32_t ifindex, FramePool& pool) : pool_(pool) {
+    info_.ifindex = ifindex;
+    info_.metadata = kMetaTime;
+  }
 
   Result<void> open(const std::string& path, std::uint64_t loop_count);
   std::size_t receive(FrameBatch& batch) noexcept override;

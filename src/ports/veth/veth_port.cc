@@ -33,6 +33,7 @@ class VethRx final : public RxQueue {
  public:
   VethRx(std::uint32_t ifindex, std::shared_ptr<VethLane> lane) : lane_(std::move(lane)) {
     info_.ifindex = ifindex;
+    info_.metadata = kMetaHash | kMetaTime | kMetaVlan | kMetaChecksum | kMetaMark;
   }
   ~VethRx() override {
     lane_->has_receiver = false;
