@@ -71,6 +71,7 @@ class ScriptedPort final : public Port {
 // Verdict = first byte; `on_redirect` fills the slot when that is 4.
 class ScriptedProgram final : public CompiledProgram {
  public:
+  void run_deferred(const DeferredCall&, RunContext&) noexcept override {}
   void run_batch(FrameBatch& batch, RunContext& context) noexcept override {
     for (std::size_t i = 0; i < batch.count; ++i) {
       context.redirect = {};

@@ -13,6 +13,7 @@
 #include <cerrno>
 
 #include "base/assert.h"
+#include "exec/run_deferred.h"
 #include "packet/action.h"
 
 namespace lmn {
@@ -46,7 +47,9 @@ std::size_t Worker::poll_once(std::uint64_t packet_budget) noexcept {
     if (binding.rx->receive(batch_) == 0) continue;
     received += batch_.count;
     process(binding);
+    run_deferred_calls(context_);
   }
+  if (received == 0) run_deferred_calls(context_);
   return received;
 }
 
@@ -121,6 +124,14 @@ void Worker::sleep(std::uint64_t until_ns) noexcept {
     const std::uint64_t now_ns = context_.clock->monotonic_ns();
     const std::uint64_t left_ns = until_ns > now_ns ? until_ns - now_ns : 0;
     timeout_ms = std::min(timeout_ms, left_ns / kNsPerMs + 1);
+  }
+  // A timer that is due is as good as a packet.
+  const std::uint64_t due_ns =
+      context_.deferred != nullptr ? context_.deferred->next_due_ns() : UINT64_MAX;
+  if (due_ns != UINT64_MAX) {
+    const std::uint64_t now_ns = context_.clock->monotonic_ns();
+    const std::uint64_t left_ns = due_ns > now_ns ? due_ns - now_ns : 0;
+    timeout_ms = std::min(timeout_ms, (left_ns + kNsPerMs - 1) / kNsPerMs);
   }
   ::poll(fds.data(), count, static_cast<int>(timeout_ms));
   if ((fds[0].revents & POLLIN) != 0) {

@@ -14,6 +14,7 @@
 #include "base/assert.h"
 #include "base/file.h"
 #include "engine/load_object.h"
+#include "exec/run_deferred.h"
 #include "helpers/helpers.h"
 #include "kfuncs/kfuncs.h"
 
@@ -91,6 +92,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
   engine->resources_.clock = engine->clock_;
   engine->resources_.log = engine->log_;
   LMN_TRY(engine->object_heap_, ObjectHeap::create());
+  LMN_TRY(engine->deferred_, DeferredCalls::create());
   LMN_TRY(engine->worker_, Worker::create(engine->make_context()));
   return engine;
 }
@@ -176,9 +178,15 @@ RunContext Engine::make_context() {
   context.cookie_secret = &cookie_secret_;
   context.routes = &routes_;
   context.objects = object_heap_.get();
+  context.deferred = deferred_.get();
   context.traps = &traps_;
   context.prandom.seed(options_.seed);
   return context;
+}
+
+int Engine::run_deferred() {
+  RunContext context = make_context();
+  return run_deferred_calls(context);
 }
 
 RunEnd Engine::run(const RunLimits& limits) {

@@ -31,6 +31,7 @@
 #include "engine/program.h"
 #include "engine/trace_buffer.h"
 #include "exec/interp/trap.h"
+#include "maps/deferred_calls.h"
 #include "maps/object_heap.h"
 #include "packet/frame_pool.h"
 #include "packet/route_table.h"
@@ -118,6 +119,10 @@ class Engine final : public MapHost, public PortDirectory {
   Result<TestRunResult> test_run(Program& program, std::span<const std::uint8_t> packet,
                                  const TestRunOptions& options);
 
+  // Runs what timers and works of the programs have due now, for who runs no worker; how many calls
+  // that were. Test runs do so at their end.
+  int run_deferred();
+
   PortResources& port_resources() { return resources_; }
   TraceBuffer& trace() { return trace_; }
   const TrapLog& traps() const { return traps_; }
@@ -151,6 +156,7 @@ class Engine final : public MapHost, public PortDirectory {
   CookieSecret cookie_secret_;
   RouteTable routes_;
   std::unique_ptr<ObjectHeap> object_heap_;
+  std::unique_ptr<DeferredCalls> deferred_;
   TraceBuffer trace_;
   TrapLog traps_;
   std::vector<std::unique_ptr<LoadedObject>> objects_;

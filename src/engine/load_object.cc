@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "abi/map_type_info.h"
 #include "base/assert.h"
 #include "engine/prove.h"
 #include "exec/interp/interpreter.h"
@@ -22,6 +23,26 @@ namespace lmn {
 namespace {
 
 bool is_xdp(const ProgramSpec& program) { return program.type == BPF_PROG_TYPE_XDP; }
+
+MapSpec without_types(const MapSpec& spec) {
+  MapSpec bare = spec;
+  bare.btf = nullptr;
+  bare.btf_key_type_id = 0;
+  bare.btf_value_type_id = 0;
+  return bare;
+}
+
+// The spec of a map and of the maps in it with the types of its object, where libbpf gives them.
+MapSpec with_types(const MapSpec& spec, const std::shared_ptr<const Btf>& btf) {
+  const MapTypeInfo* info = find_map_type_info(spec.type);
+  const bool takes_none = info == nullptr || (info->flags & kMapNoBtf) != 0;
+  MapSpec typed = takes_none ? without_types(spec) : spec;
+  if (!takes_none) typed.btf = btf;
+  if (spec.inner != nullptr) {
+    typed.inner = std::make_shared<const MapSpec>(with_types(*spec.inner, btf));
+  }
+  return typed;
+}
 
 std::string program_names(const ObjectSpec& spec) {
   std::vector<std::string> names;
@@ -99,7 +120,15 @@ Result<std::unique_ptr<Map>> ObjectLoader::make_map(const MapSpec& spec) {
   MapOptions options;
   options.cpu_count = engine_.options_.cpu_count;
   options.hash_seed = engine_.options_.seed * 0x9e3779b97f4a7c15ull + engine_.next_map_id_;
-  auto map = create_map(spec, options, engine_);
+  options.owners = {engine_.object_heap_.get(), engine_.deferred_.get()};
+  auto map = create_map(with_types(spec, spec_.btf), options, engine_);
+  // As libbpf does: a map whose types do not fit is made without them, and its values are bytes.
+  if (!map && spec.btf_value_type_id != 0) {
+    if (auto again = create_map(without_types(spec), options, engine_); again) {
+      engine_.log_->write(map.error().to_string() + "; made without its types");
+      map = std::move(again);
+    }
+  }
   if (!map)
     return make_error(std::move(map.error()).with_context(fmt::format("map '{}'", spec.name)));
   (*map)->set_id(engine_.next_map_id_++);

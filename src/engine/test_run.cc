@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "engine/engine.h"
+#include "exec/run_deferred.h"
 
 namespace lmn {
 
@@ -54,6 +55,7 @@ Result<TestRunResult> Engine::test_run(Program& program, std::span<const std::ui
     result.verdict = program.compiled->run(buff, context);
   }
   result.duration_ns = (clock_->monotonic_ns() - start_ns) / repeat;
+  run_deferred_calls(context);
   result.packet.assign(buff.data, buff.data_end);
   result.traps = traps.records();
   pool_.free(frame);

@@ -23,6 +23,9 @@ class CompiledProgram {
   virtual void run_batch(FrameBatch& batch, RunContext& context) noexcept = 0;
   // Runs it on one packet; the verdict is returned, a redirect stays in context.redirect.
   virtual std::uint32_t run(XdpBuff& buff, RunContext& context) noexcept = 0;
+  // Calls a function that the program has left for later (a timer's, a work's), with the map, the
+  // key and the value that it lies in. Outside of any packet: context.buff is null.
+  virtual void run_deferred(const DeferredCall& call, RunContext& context) noexcept = 0;
   // What ProgramEntry::interpreter_image holds for tail calls into this program; null when it has
   // none.
   virtual const void* interpreter_image() const noexcept = 0;

@@ -28,16 +28,20 @@ struct Context {
   std::uint64_t memory = 0;
   std::uint64_t nothing = 0;
   std::uint32_t whole_only = 9;
+  std::uint32_t scratch[2] = {};
 };
 constexpr std::uint32_t kTargetBytes = 12;
 
 constexpr GuestField kFields[] = {
-    {.name = "number", .offset = offsetof(Context, number), .size_bytes = 4, .is_narrow = true},
+    {.name = "number",
+     .offset = offsetof(Context, number),
+     .size_bytes = 4,
+     .parts = GuestField::Parts::kLoaded},
     {.name = "writable",
      .offset = offsetof(Context, writable),
      .size_bytes = 4,
      .is_writable = true,
-     .is_narrow = true},
+     .parts = GuestField::Parts::kLoaded},
     {"length", offsetof(Context, length), 4, GuestField::Kind::kLength},
     {"data", offsetof(Context, data), 4, GuestField::Kind::kPacketData},
     {"data_end", offsetof(Context, data_end), 4, GuestField::Kind::kPacketEnd},
@@ -53,6 +57,11 @@ constexpr GuestField kFields[] = {
      .kind = GuestField::Kind::kMemory,
      .target_bytes = kTargetBytes},
     {"whole_only", offsetof(Context, whole_only), 4},
+    {.name = "scratch",
+     .offset = offsetof(Context, scratch),
+     .size_bytes = 8,
+     .is_writable = true,
+     .parts = GuestField::Parts::kLoadedAndStored},
 };
 
 class GuestTypes : public ::testing::Test {
@@ -107,6 +116,10 @@ TEST_F(GuestTypes, NumbersAreWrittenWhereTheTableAllowsIt) {
   EXPECT_EQ(summary_of("*(u32 *)(r1 +0) = 1\nr0 = 0\nexit"), "kContextWrite@0");
   EXPECT_EQ(summary_of("*(u16 *)(r1 +4) = 1\nr0 = 0\nexit"), "kContextWrite@0");
   EXPECT_EQ(context_.writable, 78u);
+  EXPECT_EQ(verdict_of("*(u16 *)(r1 +46) = 0x102\nr0 = *(u8 *)(r1 +47)\nexit"), 1u);
+  EXPECT_EQ(context_.scratch[0], 0x01020000u);
+  EXPECT_EQ(summary_of("*(u16 *)(r1 +45) = 1\nr0 = 0\nexit"), "kContextWrite@0");
+  EXPECT_EQ(summary_of("*(u64 *)(r1 +48) = 1\nr0 = 0\nexit"), "kContextWrite@0");
 }
 
 TEST_F(GuestTypes, MemoryBehindAFieldIsReadWithinItsBounds) {
@@ -120,7 +133,7 @@ TEST_F(GuestTypes, MemoryBehindAFieldIsReadWithinItsBounds) {
 TEST_F(GuestTypes, NothingElseOfTheContextIsThere) {
   for (const char* text :
        {"r0 = *(u16 *)(r1 +40)\nexit", "r0 = *(u32 *)(r1 +2)\nexit", "r0 = *(u64 *)(r1 +0)\nexit",
-        "r0 = *(u32 *)(r1 +24)\nexit", "r0 = *(u32 *)(r1 +44)\nexit", "r0 = *(u32 *)(r1 -4)\nexit",
+        "r0 = *(u32 *)(r1 +24)\nexit", "r0 = *(u32 *)(r1 +52)\nexit", "r0 = *(u32 *)(r1 -4)\nexit",
         "r0 = *(s32 *)(r1 +12)\nexit", "r0 = *(u16 *)(r1 +1)\nexit"}) {
     EXPECT_EQ(summary_of(text), "kContextAccess@0") << text;
   }

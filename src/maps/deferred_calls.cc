@@ -11,6 +11,8 @@
 #include <ctime>
 #include <utility>
 
+#include "maps/map.h"
+
 namespace lmn {
 namespace {
 
@@ -219,6 +221,15 @@ void DeferredCalls::finish(std::uint32_t number) noexcept {
 std::uint32_t DeferredCalls::count() const noexcept {
   const SpinGuard guard(lock_);
   return count_;
+}
+
+DeferredCalls::Place place_of_field(Map& map, MapFieldKind kind, std::uint64_t address) noexcept {
+  const MapField* field = map.fields() == nullptr ? nullptr : map.fields()->fields().find(kind);
+  if (field == nullptr || address < field->offset) return {};
+  auto* value = reinterpret_cast<void*>(static_cast<std::uintptr_t>(address - field->offset));
+  std::uint32_t index = 0;
+  if (map.key_of(value, index) == nullptr) return {};
+  return {address, &map, value};
 }
 
 // --- the heap

@@ -33,6 +33,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/result.h"
+#include "btf/map_fields.h"
 #include "maps/map_memory.h"
 #include "packet/run_context.h"
 
@@ -115,5 +116,9 @@ class DeferredCalls {
   std::uint64_t last_turn_ LMN_GUARDED_BY(lock_) = 0;
   std::atomic<std::uint64_t> next_due_ns_{UINT64_MAX};
 };
+
+// The field of `kind` that lies at `address`, if that is where an element of the map has it; else a
+// place without a map.
+DeferredCalls::Place place_of_field(Map& map, MapFieldKind kind, std::uint64_t address) noexcept;
 
 }  // namespace lmn

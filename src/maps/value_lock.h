@@ -39,8 +39,8 @@ inline bool try_value_lock(std::uint32_t& word) noexcept {
 }
 
 // False when the lock stayed taken.
-inline bool take_value_lock(std::uint32_t& word) noexcept {
-  for (int yields = 0; yields < value_lock::kYieldsMax; ++yields) {
+inline bool take_value_lock(std::uint32_t& word, int yields_max = value_lock::kYieldsMax) noexcept {
+  for (int yields = 0; yields < yields_max; ++yields) {
     if (try_value_lock(word)) return true;
     int spins = 0;
     while (std::atomic_ref(word).load(std::memory_order_relaxed) != value_lock::kOpen &&

@@ -65,7 +65,10 @@ void set_context_argument(Machine& machine) {
 
 }  // namespace
 
-const Step* start(Machine& machine, const ProgramImage& image, XdpBuff& buff) {
+namespace {
+
+// What every run begins with; the arguments are the caller's to set.
+void start_frame(Machine& machine, const ProgramImage& image, XdpBuff& buff) {
   machine.context->buff = &buff;
   machine.depth = 0;
   machine.frame = &machine.frames[0];
@@ -81,8 +84,35 @@ const Step* start(Machine& machine, const ProgramImage& image, XdpBuff& buff) {
   machine.preempt_depth = 0;
   open_frame(machine, image);
   machine.set_uninit(0, kFramePointer - 1);
+}
+
+}  // namespace
+
+const Step* start(Machine& machine, const ProgramImage& image, XdpBuff& buff) {
+  start_frame(machine, image, buff);
   set_context_argument(machine);
   return image.step_at(0);
+}
+
+const Step* start_deferred(Machine& machine, const ProgramImage& image, const DeferredCall& call,
+                           XdpBuff& no_packet, std::uint32_t& index) {
+  const Step* step = image.find_step(call.function.function);
+  const void* key = call.map->key_of(call.value, index);
+  if (step == nullptr || key == nullptr) return nullptr;
+  start_frame(machine, image, no_packet);
+  const auto set = [&machine](std::uint8_t reg, const void* address, const Shadow& shadow) {
+    machine.value[reg] = reinterpret_cast<std::uintptr_t>(address);
+    machine.shadow[reg] = shadow;
+  };
+  const MapSpec& spec = call.map->spec();
+  const auto key_address = reinterpret_cast<std::uintptr_t>(key);
+  const auto value_address = reinterpret_cast<std::uintptr_t>(call.value);
+  set(1, call.map, Shadow::map(reinterpret_cast<std::uintptr_t>(call.map)));
+  set(2, key, Shadow::memory(key_address, spec.key_size, kMayRead, kNoReference));
+  set(3, call.value,
+      Shadow::map_value(value_address, spec.value_size,
+                        program_rights(*call.map, image.environment())));
+  return step;
 }
 
 bool is_balanced(Machine& machine, const Step* step) {
@@ -109,7 +139,8 @@ const Step* exit_function(Machine& machine, const Step* step) {
     return return_to;
   }
   if (!machine.shadow[0].is_initialised()) return machine.fail(step, TrapReason::kUninitReturn, 0);
-  if (machine.depth == 0 && machine.context->held_lock.is_held()) {
+  const RunContext& context = *machine.context;
+  if (machine.depth == 0 && (context.held_lock.is_held() || !context.held_resilient.is_empty())) {
     return machine.fail(step, TrapReason::kSpinLock);
   }
   if (machine.depth == 0 && !is_balanced(machine, step)) return nullptr;
@@ -168,6 +199,11 @@ std::uint64_t call_back(void* engine_state, std::uint64_t function,
   machine.call_site = call_site;
   machine.pending = pending;
   return machine.is_trapped ? kStop : machine.value[0];
+}
+
+DeferredFunction defer(void* engine_state, std::uint64_t function) noexcept {
+  const Machine& machine = *static_cast<const Machine*>(engine_state);
+  return {machine.image->owner(), function};
 }
 
 void stop(void* engine_state) noexcept {

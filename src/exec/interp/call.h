@@ -23,6 +23,11 @@ namespace lmn::interp {
 // Sets the machine to the first instruction of `image`, with the context in r1.
 const Step* start(Machine& machine, const ProgramImage& image, XdpBuff& buff);
 
+// Sets the machine to the first instruction of a function that was left for later, with map, key
+// and value as arguments; `index` is room for an array's key. Null: the element is gone.
+const Step* start_deferred(Machine& machine, const ProgramImage& image, const DeferredCall& call,
+                           XdpBuff& no_packet, std::uint32_t& index);
+
 // Nothing is held that has to be given back before the program ends, and no section is open. False:
 // trapped.
 bool is_balanced(Machine& machine, const Step* step);
@@ -38,6 +43,9 @@ const Step* may_goto(Machine& machine, const Step* step);
 // trapped, which ends every loop that calls back.
 std::uint64_t call_back(void* engine_state, std::uint64_t function,
                         std::span<const std::uint64_t> args) noexcept;
+
+// RunContext::defer: the program that a function value of this run belongs to.
+DeferredFunction defer(void* engine_state, std::uint64_t function) noexcept;
 
 // RunContext::stop: the program traps at the helper call it is in.
 void stop(void* engine_state) noexcept;

@@ -17,9 +17,10 @@ const GuestField* GuestType::find(std::int64_t offset, std::uint32_t size_bytes,
     const std::int64_t start = field.offset;
     if (offset < start || offset + size_bytes > start + field.size_bytes) continue;
     if (is_write && !field.is_writable) return nullptr;
-    const bool is_whole = size_bytes == field.size_bytes;
-    if (is_whole) return &field;
-    return !is_write && field.is_narrow && offset % size_bytes == 0 ? &field : nullptr;
+    if (size_bytes == field.size_bytes) return &field;
+    const bool may = is_write ? field.parts == GuestField::Parts::kLoadedAndStored
+                              : field.parts != GuestField::Parts::kNone;
+    return may && offset % size_bytes == 0 ? &field : nullptr;
   }
   return nullptr;
 }

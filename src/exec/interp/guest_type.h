@@ -35,13 +35,15 @@ struct GuestField {
     kPacketMeta,
     kMemory,  // an address in the bytes: readable memory of target_bytes, or null
   };
+  // Which aligned parts of a number may be accessed by themselves.
+  enum class Parts : std::uint8_t { kNone, kLoaded, kLoadedAndStored };
 
   std::string_view name;
   std::uint32_t offset;
   std::uint32_t size_bytes;
   Kind kind = Kind::kNumber;
   bool is_writable = false;
-  bool is_narrow = false;          // may be loaded in parts
+  Parts parts = Parts::kNone;
   std::uint32_t target_bytes = 0;  // of kMemory
 };
 

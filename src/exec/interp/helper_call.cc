@@ -15,6 +15,7 @@
 #include "exec/interp/memory_access.h"
 #include "exec/interp/stack_object.h"
 #include "maps/map.h"
+#include "maps/object_heap.h"
 
 namespace lmn::interp {
 namespace {
@@ -131,6 +132,30 @@ bool check_map_field(Call& call, std::uint8_t reg, std::uint64_t size_bytes) {
   return check_memory(call, reg, {ArgKind::kPtrToMem, kArgWrite, 0}, size_bytes);
 }
 
+// A pointer to an object, in a map's value or in another object. Only the verifier knows that it is
+// one: what is found in it is looked up before it is followed.
+bool check_pointer_field(Call& call, std::uint8_t reg) {
+  constexpr std::uint64_t kPointerBytes = 8;
+  const ValueKind kind = shadow_of(call, reg).kind;
+  const bool is_place = kind == ValueKind::kMapValue || kind == ValueKind::kObject;
+  if (!is_place || value_of(call, reg) % kPointerBytes != 0) {
+    return fail(call, TrapReason::kArgument, reg);
+  }
+  return check_memory(call, reg, {ArgKind::kPtrToMem, kArgWrite, 0}, kPointerBytes);
+}
+
+// An object that the program owns and gives away.
+bool check_given_object(Call& call, std::uint8_t reg) {
+  const Shadow& shadow = shadow_of(call, reg);
+  if (shadow.kind != ValueKind::kObject) return fail(call, TrapReason::kArgument, reg);
+  if (shadow.object != value_of(call, reg)) return fail(call, TrapReason::kArgumentModified, reg);
+  if (shadow.reference == kNoReference || !is_held(call.machine, shadow.reference)) {
+    return fail(call, TrapReason::kReleasedMemory, reg);
+  }
+  call.released = shadow.reference;
+  return true;
+}
+
 // Locks are opened in the order of the program: one at a time, and only the one that is held.
 bool check_spin_lock(Call& call, std::uint8_t reg) {
   if (!check_map_field(call, reg, kSpinLockBytes)) return false;
@@ -147,6 +172,15 @@ bool check_owned_memory(Call& call, std::uint8_t reg, const HelperArg& arg) {
   if (!check_memory(call, reg, {ArgKind::kPtrToMem, 0, 0}, shadow.detail)) return false;
   if ((arg.flags & kArgRelease) != 0) call.released = shadow.reference;
   return true;
+}
+
+// A socket that a look-up gave: its struct bpf_sock, which programs only read.
+bool check_socket(Call& call, std::uint8_t reg, const HelperArg& arg) {
+  const Shadow& shadow = shadow_of(call, reg);
+  const bool is_socket = shadow.kind == ValueKind::kMemory && shadow.rights == kMayRead &&
+                         shadow.detail == sizeof(struct bpf_sock);
+  if (!is_socket) return fail(call, TrapReason::kArgument, reg);
+  return check_owned_memory(call, reg, arg);
 }
 
 // A dynptr on the stack, or room for one.
@@ -264,12 +298,53 @@ bool check_argument(Call& call, std::uint8_t reg) {
       return check_dynptr(call, reg, arg);
     case ArgKind::kPtrToSocket:
     case ArgKind::kPtrToSockCommon:
+      return check_socket(call, reg, arg);
     case ArgKind::kPtrToBtfId:
-    case ArgKind::kPtrToPercpuBtfId:
+      return check_given_object(call, reg);
     case ArgKind::kKptrXchgDest:
+      return check_pointer_field(call, reg);
+    case ArgKind::kPtrToPercpuBtfId:
       return fail(call, TrapReason::kArgument, reg);  // refused when the image was built
   }
   return fail(call, TrapReason::kArgument, reg);
+}
+
+// r0 as memory of its own, which the program has to give back when the prototype says so. False:
+// trapped.
+bool set_owned_memory(Call& call, std::uint64_t result, std::uint64_t size_bytes,
+                      std::uint8_t rights) {
+  Machine& machine = call.machine;
+  if (result == 0) return true;
+  std::uint16_t reference = kNoReference;
+  if ((call.proto.ret_flags & kArgAcquire) != 0) {
+    reference = acquire(machine, call.proto.id);
+    if (reference == kNoReference) {
+      machine.fail_at_limit(call.step, TrapReason::kTooManyReferences, kReferencesMax);
+      return false;
+    }
+  }
+  machine.shadow[0] =
+      Shadow::memory(result, static_cast<std::uint32_t>(size_bytes), rights, reference);
+  return true;
+}
+
+// r0 is the object that was taken out of a pointer, now the program's. What is no object stays a
+// number.
+bool set_taken_object(Call& call, std::uint64_t result) {
+  Machine& machine = call.machine;
+  ObjectHeap* heap = machine.context->objects;
+  if (result == 0 || heap == nullptr) return true;
+  const ObjectHeap::Found found = heap->find(result);
+  if (found.size_bytes == 0 || found.base != result) return true;
+  const std::uint16_t reference = acquire(machine, call.proto.id);
+  if (reference == kNoReference) {
+    heap->release(result);
+    machine.fail_at_limit(call.step, TrapReason::kTooManyReferences, kReferencesMax);
+    return false;
+  }
+  machine.references[machine.reference_count - 1u].object = result;
+  machine.shadow[0] = Shadow::object_of(result, found.serial, reference);
+  return true;
 }
 
 // r0 as the prototype says. False: trapped.
@@ -292,30 +367,20 @@ bool set_result(Call& call, std::uint64_t result) {
                                                      program_rights(map, environment));
       return true;
     }
-    case RetKind::kPtrToMem: {
-      if (result == 0) return true;
-      std::uint16_t reference = kNoReference;
-      if ((call.proto.ret_flags & kArgAcquire) != 0) {
-        reference = acquire(machine, call.proto.id);
-        if (reference == kNoReference) {
-          machine.fail_at_limit(call.step, TrapReason::kTooManyReferences, kReferencesMax);
-          return false;
-        }
-      }
-      machine.shadow[0] = Shadow::memory(result, static_cast<std::uint32_t>(call.alloc_size_bytes),
-                                         kMayRead | kMayWrite, reference);
-      return true;
-    }
+    case RetKind::kPtrToMem:
+      return set_owned_memory(call, result, call.alloc_size_bytes, kMayRead | kMayWrite);
+    case RetKind::kPtrToSocket:
+    case RetKind::kPtrToSockCommon:
+      return set_owned_memory(call, result, sizeof(struct bpf_sock), kMayRead);
     case RetKind::kPtrToDynptrMem:
       if (result == 0) return true;
       machine.shadow[0] = Shadow::memory(result, static_cast<std::uint32_t>(call.alloc_size_bytes),
                                          call.dynptr.rights, call.dynptr.reference);
       return true;
-    case RetKind::kInteger:
-    case RetKind::kPtrToSocket:
-    case RetKind::kPtrToSockCommon:
-    case RetKind::kPtrToTcpSock:
     case RetKind::kPtrToBtfId:
+      return set_taken_object(call, result);
+    case RetKind::kInteger:
+    case RetKind::kPtrToTcpSock:
     case RetKind::kPtrToPercpuObject:
       return true;  // the pointers were refused when the image was built
   }

@@ -44,12 +44,12 @@ bool is_argument_supported(ArgKind kind) {
     case ArgKind::kPtrToStack:
     case ArgKind::kPtrToConstStr:
     case ArgKind::kPtrToDynptr:
-      return true;
     case ArgKind::kPtrToSocket:
     case ArgKind::kPtrToSockCommon:
     case ArgKind::kPtrToBtfId:
-    case ArgKind::kPtrToPercpuBtfId:
     case ArgKind::kKptrXchgDest:
+      return true;
+    case ArgKind::kPtrToPercpuBtfId:
       return false;
   }
   return false;
@@ -57,7 +57,9 @@ bool is_argument_supported(ArgKind kind) {
 
 bool is_result_supported(RetKind kind) {
   return kind == RetKind::kInteger || kind == RetKind::kVoid || kind == RetKind::kPtrToMapValue ||
-         kind == RetKind::kPtrToMem || kind == RetKind::kPtrToDynptrMem;
+         kind == RetKind::kPtrToMem || kind == RetKind::kPtrToDynptrMem ||
+         kind == RetKind::kPtrToSocket || kind == RetKind::kPtrToSockCommon ||
+         kind == RetKind::kPtrToBtfId;
 }
 
 bool is_proto_supported(const HelperProto& proto) {
@@ -257,12 +259,16 @@ void ProgramImage::fill_layouts() {
         case MapFieldKind::kRefcount:
           layout.is_refcounted = true;
           break;
+        case MapFieldKind::kKptr:
+          if (field.kptr == KptrKind::kUntrusted || field.kptr == KptrKind::kUser) break;
+          fits = fits && layout.pointer_count < ObjectLayout::kPointersMax;
+          if (fits) layout.pointer_offsets[layout.pointer_count++] = offset;
+          break;
         case MapFieldKind::kSpinLock:
         case MapFieldKind::kResilientSpinLock:
         case MapFieldKind::kTimer:
         case MapFieldKind::kWorkqueue:
         case MapFieldKind::kTaskWork:
-        case MapFieldKind::kKptr:
           break;
       }
     }

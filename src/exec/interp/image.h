@@ -83,6 +83,9 @@ class ProgramImage {
                                     const Btf* btf);
 
   const ProgramSpec& program() const { return *program_; }
+  // Who runs it, for functions that are called later; set once, before anything runs.
+  CompiledProgram* owner() const { return owner_; }
+  void set_owner(CompiledProgram* owner) { owner_ = owner; }
   const Environment& environment() const { return environment_; }
   const Step* step_at(std::uint32_t slot) const { return steps_.data() + slot; }
   InsnIndex index_of(const Step* step) const {
@@ -118,6 +121,7 @@ class ProgramImage {
   void fill_layouts();
 
   const ProgramSpec* program_;
+  CompiledProgram* owner_ = nullptr;
   Environment environment_;
   std::vector<Step> steps_;
   std::vector<Constant> constants_;

@@ -123,6 +123,7 @@ class InterpretedProgram final : public CompiledProgram {
       return make_error(
           std::move(image).error().with_context("prog \"" + program_.spec().name + "\""));
     }
+    image->set_owner(this);
     image_ = std::make_unique<const ProgramImage>(std::move(*image));
     return {};
   }
@@ -145,6 +146,21 @@ class InterpretedProgram final : public CompiledProgram {
     return verdict;
   }
 
+  void run_deferred(const DeferredCall& call, RunContext& context) noexcept override {
+    Machine machine(options_, context);
+    attach(machine);
+    XdpBuff no_packet{};
+    std::uint32_t index = 0;
+    context.redirect = {};
+    const Step* step = start_deferred(machine, *image_, call, no_packet, index);
+    if (step != nullptr) {
+      execute(machine, step);
+      end_run(machine);
+    }
+    context.buff = nullptr;
+    detach(context);
+  }
+
   const void* interpreter_image() const noexcept override { return image_.get(); }
 
  private:
@@ -154,12 +170,14 @@ class InterpretedProgram final : public CompiledProgram {
     machine.context->call_back = call_back;
     machine.context->read_guest = read_guest;
     machine.context->stop = stop;
+    machine.context->defer = defer;
   }
   static void detach(RunContext& context) {
     context.engine_state = nullptr;
     context.call_back = nullptr;
     context.read_guest = nullptr;
     context.stop = nullptr;
+    context.defer = nullptr;
   }
 
   std::uint32_t run_one(Machine& machine, XdpBuff& buff) const noexcept {
@@ -169,15 +187,24 @@ class InterpretedProgram final : public CompiledProgram {
     context.held_lock.release();  // still held: it trapped, or threw
     if (machine.is_thrown) [[unlikely]]
       handle_exception(machine, buff);
-    if (!machine.is_trapped) [[likely]]
+    if (end_run(machine)) [[likely]]
       return static_cast<std::uint32_t>(machine.value[0]);
+    return static_cast<std::uint32_t>(XDP_ABORTED);
+  }
+
+  // False after a trap, which is reported; what the run holds is given back.
+  static bool end_run(Machine& machine) noexcept {
+    if (!machine.is_trapped) [[likely]]
+      return true;
+    RunContext& context = *machine.context;
     release_held_objects(machine);
     ++context.trapped_count;
     context.held_records.discard_all();
     context.held_lock.release();
+    context.held_resilient.release_all();
     context.redirect = {};
     if (context.traps != nullptr) context.traps->report(machine.trap, machine.image->program());
-    return static_cast<std::uint32_t>(XDP_ABORTED);
+    return false;
   }
 
   // The program that threw goes on in its exception callback, which has a stack of its own and the

@@ -20,6 +20,9 @@ namespace {
 // The largest size a call may be given (Linux: BPF_MAX_VAR_SIZ).
 constexpr std::uint64_t kSizeMax = 1u << 29;
 
+// sizeof(struct bpf_timer) and of bpf_wq.
+constexpr std::uint64_t kDeferredBytes = 16;
+
 constexpr std::uint32_t kSectionFlags =
     kKfRcuLock | kKfRcuUnlock | kKfPreemptDisable | kKfPreemptEnable | kKfIrqSave | kKfIrqRestore;
 
@@ -172,6 +175,24 @@ bool check_node(Call& call, std::uint8_t reg, const KfuncArg& arg) {
   return take_ownership(call, reg, arg);
 }
 
+// An object of one of the engine's tables, as it was given.
+bool check_kernel_object(Call& call, std::uint8_t reg, const KfuncArg& arg) {
+  if (!check_unmodified(call, reg, ValueKind::kKernelObject)) return false;
+  const Shadow& shadow = shadow_of(call, reg);
+  const auto structs = call.machine.context->kernel_structs;
+  if (shadow.detail >= structs.size() || structs[shadow.detail].name != arg.type_name) {
+    return fail(call, TrapReason::kArgument, reg);
+  }
+  const bool is_counted = shadow.reference != kNoReference;
+  if (is_counted && !is_held(call.machine, shadow.reference)) {
+    return fail(call, TrapReason::kReleasedMemory, reg);
+  }
+  if ((call.proto.flags & kKfRelease) == 0) return true;
+  if (!is_counted) return fail(call, TrapReason::kArgument, reg);
+  call.released = shadow.reference;
+  return true;
+}
+
 // A list or tree in a map's value or in an object.
 bool check_head(Call& call, std::uint8_t reg) {
   constexpr std::uint64_t kHeadBytes = 16;
@@ -185,6 +206,26 @@ bool check_head(Call& call, std::uint8_t reg) {
   if (!check_memory(call, reg, kWritten, kHeadBytes)) return false;
   if (kind == ValueKind::kMapValue || heap_of(call).has_head_at(address)) return true;
   return fail(call, TrapReason::kArgument, reg);
+}
+
+// A timer, work or lock: so many bytes of a map's value, or for locks of an object.
+bool check_field(Call& call, std::uint8_t reg, std::uint64_t size_bytes, bool may_be_in_object) {
+  constexpr KfuncArg kWritten{.kind = KfuncArgKind::kMem, .flags = kKfuncArgWrite};
+  const ValueKind kind = shadow_of(call, reg).kind;
+  if (kind != ValueKind::kMapValue && !(may_be_in_object && kind == ValueKind::kObject)) {
+    return fail(call, TrapReason::kArgument, reg);
+  }
+  const std::uint64_t align = std::min<std::uint64_t>(size_bytes, 8);
+  if (value_of(call, reg) % align != 0) return fail(call, TrapReason::kArgument, reg);
+  return check_memory(call, reg, kWritten, size_bytes);
+}
+
+bool check_resilient_lock(Call& call, std::uint8_t reg) {
+  constexpr std::uint64_t kLockBytes = 4;
+  if (!check_field(call, reg, kLockBytes, true)) return false;
+  if ((call.proto.flags & kKfSpinUnlock) == 0) return true;
+  const auto* word = reinterpret_cast<const void*>(value_of(call, reg));
+  return call.machine.context->held_resilient.holds(word) || fail(call, TrapReason::kSpinLock, reg);
 }
 
 // The id of a struct of the program becomes its layout.
@@ -238,17 +279,20 @@ bool check_argument(Call& call, std::uint8_t reg) {
     case KfuncArgKind::kListHead:
     case KfuncArgKind::kRbRoot:
       return check_head(call, reg);
+    case KfuncArgKind::kKernelObject:
+      return check_kernel_object(call, reg, arg);
     case KfuncArgKind::kNone:
     case KfuncArgKind::kIgnored:
     case KfuncArgKind::kMeta:
     case KfuncArgKind::kNodeOffset:
       return true;
-    case KfuncArgKind::kKernelTypeId:
-    case KfuncArgKind::kKernelObject:
-    case KfuncArgKind::kPercpuObject:
     case KfuncArgKind::kResSpinLock:
+      return check_resilient_lock(call, reg);
     case KfuncArgKind::kTimer:
     case KfuncArgKind::kWorkqueue:
+      return check_field(call, reg, kDeferredBytes, false);
+    case KfuncArgKind::kKernelTypeId:
+    case KfuncArgKind::kPercpuObject:
     case KfuncArgKind::kTaskWork:
       return fail(call, TrapReason::kArgument, reg);  // refused when the image was built
   }
@@ -365,6 +409,33 @@ bool set_object_result(Call& call, std::uint64_t result) {
   return true;
 }
 
+// r0 is an object of one of the engine's tables.
+bool set_kernel_object_result(Call& call, std::uint64_t result) {
+  Machine& machine = call.machine;
+  machine.set_scalar(0, result);
+  if (result == 0) return true;
+  const auto structs = machine.context->kernel_structs;
+  const auto found = std::ranges::find(structs, call.proto.ret_type_name, &KernelStruct::name);
+  const bool is_known = found != structs.end();
+  std::uint16_t reference = kNoReference;
+  if ((call.proto.flags & kKfAcquire) != 0) {
+    reference = acquire(machine, 0);
+    if (reference == kNoReference) {
+      if (is_known && found->give_back != nullptr) {
+        found->give_back(*machine.context, reinterpret_cast<void*>(result));
+      }
+      machine.fail_at_limit(call.step, TrapReason::kTooManyReferences, kReferencesMax);
+      return false;
+    }
+    Reference& held = machine.references[machine.reference_count - 1u];
+    held.object = result;
+    if (is_known) held.give_back = found->give_back;
+  }
+  const auto which = static_cast<std::uint32_t>(found - structs.begin());
+  machine.shadow[0] = Shadow::kernel_object(result, which, reference);
+  return true;
+}
+
 // False: trapped.
 bool set_result(Call& call, std::uint64_t result) {
   Machine& machine = call.machine;
@@ -389,6 +460,7 @@ bool set_result(Call& call, std::uint64_t result) {
     case KfuncRet::kRbNode:
       return set_object_result(call, result);
     case KfuncRet::kKernelObject:
+      return set_kernel_object_result(call, result);
     case KfuncRet::kCtxObject:
     case KfuncRet::kUntrusted:
     case KfuncRet::kPercpuObject:
@@ -446,13 +518,13 @@ bool is_argument_supported(KfuncArgKind kind) {
     case KfuncArgKind::kRbRoot:
     case KfuncArgKind::kRbNode:
     case KfuncArgKind::kCallback:
-      return true;
-    case KfuncArgKind::kKernelTypeId:
     case KfuncArgKind::kKernelObject:
-    case KfuncArgKind::kPercpuObject:
     case KfuncArgKind::kResSpinLock:
     case KfuncArgKind::kTimer:
     case KfuncArgKind::kWorkqueue:
+      return true;
+    case KfuncArgKind::kKernelTypeId:
+    case KfuncArgKind::kPercpuObject:
     case KfuncArgKind::kTaskWork:
       return false;
   }
@@ -469,8 +541,8 @@ bool is_result_supported(KfuncRet ret) {
     case KfuncRet::kSameObject:
     case KfuncRet::kListNode:
     case KfuncRet::kRbNode:
-      return true;
     case KfuncRet::kKernelObject:
+      return true;
     case KfuncRet::kCtxObject:
     case KfuncRet::kUntrusted:
     case KfuncRet::kPercpuObject:
@@ -503,8 +575,13 @@ void set_kfunc_callback_arguments(Machine& machine, std::span<const std::uint64_
 
 void release_held_objects(Machine& machine) {
   for (std::size_t i = 0; i < machine.reference_count; ++i) {
-    const std::uint64_t object = machine.references[i].object;
-    if (object != 0) machine.context->objects->release(object);
+    const Reference& held = machine.references[i];
+    if (held.object == 0) continue;
+    if (held.give_back != nullptr) {
+      held.give_back(*machine.context, reinterpret_cast<void*>(held.object));
+    } else {
+      machine.context->objects->release(held.object);
+    }
   }
   machine.reference_count = 0;
 }
@@ -527,7 +604,9 @@ const Step* call_kfunc(Machine& machine, const Step* step) {
 
   const std::uint64_t result = kfunc.body != nullptr ? call_body(call, kfunc.body) : 0;
   if (machine.is_trapped) return nullptr;
-  if (!make_object(call)) return nullptr;
+  // A lock that was not taken has saved no interrupt state either.
+  const bool is_not_locked = (flags & kKfSpinLock) != 0 && result != 0;
+  if (!is_not_locked && !make_object(call)) return nullptr;
   if ((flags & kKfIterDestroy) != 0) end_object(call);
   if ((flags & kKfChangesPacket) != 0) ++machine.context->packet_generation;
   return set_result(call, result) ? step + 1 : nullptr;

@@ -73,6 +73,8 @@ struct Reference {
   std::uint32_t helper_id;   // 0: of a kernel function
   std::uint64_t object = 0;  // of bpf_obj_new, or 0
   bool is_irq = false;       // saved interrupt state: restored in the reverse order
+  // Takes `object` back when the program is stopped; null: it is one of bpf_obj_new.
+  void (*give_back)(RunContext& context, void* object) noexcept = nullptr;
 };
 inline constexpr std::size_t kReferencesMax = 64;
 

@@ -85,6 +85,31 @@ Object heap_object(const Machine& machine, const Shadow& shadow) {
   return object;
 }
 
+// All of an object of the kernel may be read; what may be written, is_writable_part() says.
+Object kernel_object(const Machine& machine, const Shadow& shadow) {
+  Object object;
+  if (shadow.reference != kNoReference && !is_held(machine, shadow.reference)) {
+    object.problem = TrapReason::kReleasedMemory;
+    return object;
+  }
+  const auto structs = machine.context->kernel_structs;
+  object.base = shadow.object;
+  object.size_bytes = shadow.detail < structs.size() ? structs[shadow.detail].size_bytes : 0;
+  object.is_usable = true;
+  return object;
+}
+
+bool is_writable_part(const Machine& machine, const Shadow& shadow, std::uint64_t offset,
+                      std::uint64_t size_bytes) {
+  if (shadow.kind != ValueKind::kKernelObject) return true;
+  const auto structs = machine.context->kernel_structs;
+  if (shadow.detail >= structs.size()) return false;
+  return std::ranges::any_of(structs[shadow.detail].writable,
+                             [&](const KernelStruct::Field& field) {
+                               return offset == field.offset && size_bytes == field.size_bytes;
+                             });
+}
+
 Object find_object(const Machine& machine, const Shadow& shadow) {
   Object object;
   switch (shadow.kind) {
@@ -98,6 +123,8 @@ Object find_object(const Machine& machine, const Shadow& shadow) {
       return sized_object(machine, shadow);
     case ValueKind::kObject:
       return heap_object(machine, shadow);
+    case ValueKind::kKernelObject:
+      return kernel_object(machine, shadow);
     case ValueKind::kScalar:
       object.problem = TrapReason::kNotAPointer;
       return object;
@@ -193,6 +220,10 @@ Place grant(Machine& machine, const Step* step, const Demand& demand) {
   const std::uint64_t offset = demand.address - object.base;
   if (offset > object.size_bytes || demand.size_bytes > object.size_bytes - offset) {
     return refuse(machine, step, TrapReason::kOutOfBounds, demand, object);
+  }
+  if (demand.writes &&
+      !is_writable_part(machine, machine.shadow[demand.reg], offset, demand.size_bytes)) {
+    return refuse(machine, step, TrapReason::kReadOnly, demand, object);
   }
   if (object.frame != nullptr && (demand.reads || demand.is_output)) {
     const auto at = static_cast<std::uint32_t>(offset);
@@ -295,6 +326,14 @@ Place check_access(Machine& machine, const Step* step, std::uint8_t base, std::u
   return grant(machine, step, demand);
 }
 
+std::uint64_t probe(Machine& machine, std::uint64_t address, std::uint32_t size_bytes) {
+  std::uint8_t bytes[8] = {};
+  if (read_guest(&machine, address, {bytes, size_bytes}) != size_bytes) return 0;
+  std::uint64_t value = 0;
+  std::memcpy(&value, bytes, size_bytes);
+  return value;
+}
+
 Place check_atomic(Machine& machine, const Step* step, std::uint8_t base, std::uint32_t size_bytes,
                    Access access) {
   const Demand demand = demand_of(machine, step, base, size_bytes, access);
@@ -374,6 +413,15 @@ const Step* load_context(Machine& machine, const Step* step, std::uint32_t size_
       break;
   }
   return step + 1;
+}
+
+void note_loaded_object(Machine& machine, std::uint8_t reg) {
+  const ObjectHeap* heap = machine.context->objects;
+  if (heap == nullptr) return;
+  const std::uint64_t address = machine.value[reg];
+  const ObjectHeap::Found found = heap->find(address);
+  if (found.size_bytes == 0 || found.base != address) return;
+  machine.shadow[reg] = Shadow::object_of(address, found.serial, kNoReference);
 }
 
 void mark_written(Frame& frame, std::uint32_t offset, std::uint64_t size_bytes) {

@@ -33,6 +33,9 @@ struct Place {
   }
 };
 
+// What lies at an address that nobody vouches for; 0 where the program may not read.
+std::uint64_t probe(Machine& machine, std::uint64_t address, std::uint32_t size_bytes);
+
 // The memory of an instruction: `size_bytes` at base register + offset of `step`. Reading stack
 // bytes that were not written traps or gives zeros, by the strictness of the environment.
 Place check_access(Machine& machine, const Step* step, std::uint8_t base, std::uint32_t size_bytes,
@@ -57,6 +60,10 @@ Place check_region(Machine& machine, const Step* step, std::uint8_t reg, const R
 // holds a pointer to, in a register, on the stack or in its code.
 std::size_t read_guest(void* engine_state, std::uint64_t address,
                        std::span<std::uint8_t> out) noexcept;
+
+// The register has been loaded from a map's value or an object: the address of an object there is a
+// pointer that the program may follow, but does not own.
+void note_loaded_object(Machine& machine, std::uint8_t reg);
 
 // dst = context field. Null: trapped.
 const Step* load_context(Machine& machine, const Step* step, std::uint32_t size_bytes,

@@ -23,6 +23,7 @@
 //   kMapValue   address of the value         bytes of the value
 //   kMap        the Map                      -
 //   kFunction   the instruction              -
+//   kKernelObject  address of the object     which of RunContext::kernel_structs
 //   kMemory     address of the memory        bytes of it; `reference` says what keeps it alive
 //   kObject     address of the object        serial number of its allocation; `reference` when
 //   owned kStackObject  address of the object      what it is: stack_object.h
@@ -48,9 +49,10 @@ enum class ValueKind : std::uint8_t {
   kMapValue = 6,
   kMap = 7,
   kFunction = 8,
-  kMemory = 9,        // what a helper handed out: a ring buffer's record
-  kStackObject = 10,  // never a register's: a stack slot of a dynptr, iterator or irq flag
-  kObject = 11,       // of bpf_obj_new, owned or not
+  kMemory = 9,         // what a helper handed out: a ring buffer's record
+  kStackObject = 10,   // never a register's: a stack slot of a dynptr, iterator or irq flag
+  kObject = 11,        // of bpf_obj_new, owned or not
+  kKernelObject = 12,  // of a table of the engine, as a struct of the kernel
   kUninit = 0x80,
 };
 
@@ -81,6 +83,8 @@ constexpr std::string_view value_kind_words(ValueKind kind) {
       return "object on the stack";
     case ValueKind::kObject:
       return "object pointer";
+    case ValueKind::kKernelObject:
+      return "kernel object pointer";
     case ValueKind::kUninit:
       return "uninitialised value";
   }
@@ -91,6 +95,9 @@ constexpr std::string_view value_kind_words(ValueKind kind) {
 enum : std::uint8_t {
   kMayRead = 1u << 0,
   kMayWrite = 1u << 1,
+  // Of a number that came out of an object of the kernel: it may be the address of another, which
+  // is read with zeros where there is nothing to read.
+  kMayProbe = 1u << 2,
 };
 
 // No reference keeps the object; it lives as long as the run.
@@ -104,10 +111,16 @@ struct Shadow {
   ValueKind kind;
 
   bool is_scalar() const { return kind == ValueKind::kScalar; }
+  bool is_untrusted() const { return is_scalar() && (rights & kMayProbe) != 0; }
   bool is_initialised() const { return kind != ValueKind::kUninit; }
   bool is_pointer() const { return is_initialised() && !is_scalar(); }
 
   static constexpr Shadow scalar() { return make(ValueKind::kScalar, 0, 0); }
+  static constexpr Shadow untrusted() {
+    Shadow shadow = scalar();
+    shadow.rights = kMayProbe;
+    return shadow;
+  }
   static constexpr Shadow uninit() { return make(ValueKind::kUninit, 0, 0); }
   static constexpr Shadow context(std::uint64_t address) {
     return make(ValueKind::kContext, address, 0);
@@ -130,6 +143,12 @@ struct Shadow {
   static constexpr Shadow object_of(std::uint64_t base, std::uint32_t serial,
                                     std::uint16_t reference) {
     Shadow shadow = make(ValueKind::kObject, base, serial);
+    shadow.reference = reference;
+    return shadow;
+  }
+  static constexpr Shadow kernel_object(std::uint64_t address, std::uint32_t which,
+                                        std::uint16_t reference) {
+    Shadow shadow = make(ValueKind::kKernelObject, address, which);
     shadow.reference = reference;
     return shadow;
   }

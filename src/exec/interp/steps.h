@@ -96,9 +96,20 @@ void note_store(const Machine& machine, const Place& place, const Step* step,
   const std::uint32_t offset = place.stack_offset();
   mark_written(*place.frame, offset, kWidth / 8);
   if (kWidth == 64 && stores_register && offset % 8 == 0 &&
-      machine.shadow[step->src].is_pointer()) {
+      (machine.shadow[step->src].is_pointer() || machine.shadow[step->src].is_untrusted())) {
     mark_pointer(*place.frame, offset, machine.shadow[step->src]);
   }
+}
+
+// A load through an address found in an object of the kernel: never a fault, as BPF_PROBE_MEM.
+template <int kWidth, bool kExtendsSign>
+const Step* probe_step(Machine& machine, const Step* step) {
+  const auto offset = static_cast<std::uint64_t>(std::int64_t{step->off});
+  std::uint64_t value = probe(machine, machine.value[step->src] + offset, kWidth / 8);
+  if constexpr (kExtendsSign) value = alu<BPF_MOV, 64, kWidth>(0, value);
+  machine.value[step->dst] = value;
+  machine.shadow[step->dst] = kWidth == 64 ? Shadow::untrusted() : Shadow::scalar();
+  return step + 1;
 }
 
 template <int kWidth, bool kExtendsSign>
@@ -106,6 +117,12 @@ const Step* load_step(Machine& machine, const Step* step) {
   if (machine.shadow[step->src].kind == ValueKind::kContext) {
     return load_context(machine, step, kWidth / 8, kExtendsSign);
   }
+  if (machine.shadow[step->src].is_untrusted()) [[unlikely]] {
+    return probe_step<kWidth, kExtendsSign>(machine, step);
+  }
+  const ValueKind kind = machine.shadow[step->src].kind;
+  const bool is_of_kernel = kind == ValueKind::kKernelObject;
+  const bool may_hold_object = kind == ValueKind::kMapValue || kind == ValueKind::kObject;
   const Place place = check_access(machine, step, step->src, kWidth / 8, Access::kRead);
   if (place.host == nullptr) return nullptr;
   std::uint64_t value = read_memory<kWidth>(place.host);
@@ -114,6 +131,8 @@ const Step* load_step(Machine& machine, const Step* step) {
   if (kWidth == 64 && place.frame != nullptr) {
     machine.shadow[step->dst] = shadow_at(*place.frame, place.stack_offset());
   }
+  if (kWidth == 64 && is_of_kernel) machine.shadow[step->dst] = Shadow::untrusted();
+  if (kWidth == 64 && !kExtendsSign && may_hold_object) note_loaded_object(machine, step->dst);
   return step + 1;
 }
 

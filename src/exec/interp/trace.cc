@@ -28,6 +28,7 @@ std::string value_text(std::uint64_t value, const interp::Shadow& shadow) {
     case ValueKind::kMapValue:
     case ValueKind::kMemory:
     case ValueKind::kObject:
+    case ValueKind::kKernelObject:
       return fmt::format("{}{:+}", interp::value_kind_words(shadow.kind),
                          static_cast<std::int64_t>(value - shadow.object));
     case ValueKind::kPacket:
