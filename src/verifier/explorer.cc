@@ -55,7 +55,11 @@ InsnIndex came_from(const PathState& state, const ProgramSpec& program, std::uin
 
 Explorer::Explorer(const Environment& env, const StructuredProgram& program,
                    const VerifyOptions& options)
-    : env_(env), program_(program), options_(options), liveness_(env, program) {
+    : env_(env),
+      program_(program),
+      options_(options),
+      liveness_(env, program),
+      fastcall_(env, program) {
   const std::size_t slots = program.spec().insns.size();
   const std::size_t functions = program.subprograms().size();
   facts_.insns.resize(slots);
@@ -66,6 +70,9 @@ Explorer::Explorer(const Environment& env, const StructuredProgram& program,
   is_called_.resize(functions);
   is_explored_.resize(functions);
   changes_packet_.resize(functions);
+  if (const auto& callback = program.spec().exception_callback) {
+    exception_callback_ = program.subprogram_of(*callback);
+  }
 }
 
 bool Explorer::run() {
@@ -81,9 +88,12 @@ bool Explorer::run() {
 bool Explorer::walk_all() {
   if (!find_points()) return false;
   find_packet_changers();
-  if (!check_exception_callback()) return false;
   if (!explore(entry_state(0))) return false;
+  if (!check_exception_callback()) return false;
   if (!explore_global_functions()) return false;
+  for (std::uint32_t f = 0; f < facts_.stack_bytes.size(); ++f) {
+    facts_.stack_bytes[f] = fastcall_.counted_bytes(f, facts_.stack_bytes[f]);
+  }
   if (check_stack_depth()) return true;
   report_.insn = largest_call(program_, facts_.stack_bytes);
   return false;
@@ -371,6 +381,8 @@ void Explorer::push_history(HistoryEntry what) {
       entry.frame = what.frame;
       entry.slot = what.slot;
     }
+    entry.is_dst_stack = entry.is_dst_stack || what.is_dst_stack;
+    entry.is_src_stack = entry.is_src_stack || what.is_src_stack;
     if (what.linked_count > 0) {
       entry.linked = what.linked;
       entry.linked_count = what.linked_count;

@@ -23,6 +23,8 @@
 //   iterator.cc    open-coded iterators; saved interrupt flags
 //   reference.cc   what is acquired and must be released; sections that must be left
 //   prune.cc       which states to keep, and when one includes another
+//   exception.cc   bpf_throw and who catches it
+//   fastcall.cc    stack around calls that leave registers alone
 //   precision.cc   which numbers a decision depended on
 //   liveness.cc    which registers can still be read
 //
@@ -48,6 +50,7 @@
 #include "verifier/btf_walk.h"
 #include "verifier/domain/refine.h"
 #include "verifier/domain/scalar_ops.h"
+#include "verifier/fastcall.h"
 #include "verifier/function_signature.h"
 #include "verifier/helper_maps.h"
 #include "verifier/liveness.h"
@@ -273,8 +276,6 @@ class Explorer {
   // --- kfunc_call.cc
   const KfuncProto* kfunc_of(const Insn& insn) const;
   Flow check_kfunc_call(const Insn& insn);
-  Flow check_throw();
-  bool check_exception_callback();
   bool check_kfunc_section(const KfuncProto& proto);
   bool check_kfunc_arguments(const KfuncProto& proto, KfuncFacts& facts);
   bool check_kfunc_pointer(const KfuncProto& proto, std::size_t argument, KfuncFacts& facts);
@@ -354,6 +355,10 @@ class Explorer {
   void set_kptr_result(const CallFacts& facts);
   bool is_in_rcu() const;
 
+  // --- exception.cc
+  Flow check_throw();
+  bool check_exception_callback();
+
   // --- dynptr.cc
   std::optional<std::uint32_t> special_slot(std::uint8_t index, std::uint32_t bytes,
                                             std::string_view what);
@@ -387,6 +392,7 @@ class Explorer {
   Flow call_static(std::uint32_t callee);
   bool call_global(std::uint32_t callee);
   bool check_global_argument(std::uint32_t callee, const FunctionArg& argument, std::uint8_t index);
+  bool check_global_object(const FunctionArg& argument, std::uint8_t index);
   bool check_memory_argument(std::uint8_t index, std::uint32_t size);
   Flow check_exit();
   Flow leave_frame();
@@ -435,6 +441,7 @@ class Explorer {
   VerifierReport report_;
   VerifiedFacts facts_;
   Liveness liveness_;
+  FastcallStack fastcall_;
   std::vector<FunctionSignature> signatures_;  // per subprogram, made on first use
   std::vector<std::uint8_t> has_signature_;
   std::vector<std::uint8_t> is_called_;  // global functions to verify
@@ -472,7 +479,8 @@ class Explorer {
   std::size_t bytes_ = 0;
   IdMap ids_;
   std::uint32_t last_id_ = 0;
-  std::uint32_t root_ = 0;  // subprogram this exploration began with
+  std::uint32_t root_ = 0;                           // subprogram this exploration began with
+  std::optional<std::uint32_t> exception_callback_;  // subprogram
 };
 
 // --- words for registers (words.cc)

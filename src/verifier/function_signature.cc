@@ -17,6 +17,7 @@ struct Tags {
   bool is_context = false;
   bool is_non_null = false;
   bool is_nullable = false;
+  bool is_trusted = false;
   bool is_other = false;  // one we have no meaning for
 };
 
@@ -36,12 +37,17 @@ std::array<Tags, kArgsMax> tags_of(const Btf& btf, std::uint32_t function_id) {
       tags.is_non_null = true;
     } else if (word == "nullable") {
       tags.is_nullable = true;
+    } else if (word == "trusted") {
+      tags.is_trusted = true;
     } else {
       tags.is_other = true;
     }
   }
   return out;
 }
+
+// task_struct___local stands for the kernel's task_struct.
+std::string_view kernel_name(std::string_view name) { return name.substr(0, name.find("___")); }
 
 std::optional<FunctionArg> pointer_arg(const Btf& btf, const BtfType& pointer, const Tags& tags,
                                        std::size_t index, std::string& problem) {
@@ -56,6 +62,16 @@ std::optional<FunctionArg> pointer_arg(const Btf& btf, const BtfType& pointer, c
   }
   if (type.kind == BtfKind::kStruct && type.name == "bpf_dynptr") {
     arg.kind = FunctionArg::Kind::kDynptr;
+    return arg;
+  }
+  if (tags.is_trusted) {
+    if (type.kind != BtfKind::kStruct || type.name.empty()) {
+      problem = fmt::format("arg#{} marked as trusted is no pointer to a struct", index);
+      return std::nullopt;
+    }
+    arg.kind = FunctionArg::Kind::kObject;
+    arg.struct_name = kernel_name(type.name);
+    arg.may_be_null = tags.is_nullable;
     return arg;
   }
   const auto size = btf.resolve_size(pointee);

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "btf/btf.h"
@@ -19,10 +20,12 @@
 namespace lmn {
 
 struct FunctionArg {
-  enum class Kind : std::uint8_t { kNumber, kContext, kMemory, kDynptr };
+  // kObject: an object of the kernel (__arg_trusted).
+  enum class Kind : std::uint8_t { kNumber, kContext, kMemory, kDynptr, kObject };
   Kind kind = Kind::kNumber;
-  std::uint32_t size = 0;    // kMemory
-  bool may_be_null = false;  // kMemory
+  std::uint32_t size = 0;        // kMemory
+  bool may_be_null = false;      // kMemory, kObject
+  std::string_view struct_name;  // kObject
 };
 
 struct FunctionSignature {

@@ -146,6 +146,12 @@ Flow Explorer::check_branch(const Insn& insn) {
     reject(Rule::kPointerLeak, fmt::format("R{} pointer comparison prohibited", insn.src));
     return Flow::kRefused;
   }
+  if (uses_register && (a.kind == RegKind::kStack || b.kind == RegKind::kStack)) {
+    HistoryEntry entry;
+    entry.is_dst_stack = a.kind == RegKind::kStack;
+    entry.is_src_stack = b.kind == RegKind::kStack;
+    push_history(entry);
+  }
   const int known = known_branch(condition, a, b, is_low);
   if (known < 0) {
     return flow(walk_both(insn, condition, is_low, uses_register, constant));

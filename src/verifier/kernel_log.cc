@@ -55,6 +55,17 @@ std::string slot_list(std::uint64_t slots) {
   return out;
 }
 
+// "r3,r4,fp-8".
+std::string propagated_list(std::uint16_t registers, std::uint64_t slots) {
+  std::string out = register_list(registers);
+  for (std::uint32_t s = 0; s < 64; ++s) {
+    if ((slots >> s & 1) != 0) {
+      out += fmt::format("{}fp-{}", out.empty() ? "" : ",", (s + 1) * kSlotSize);
+    }
+  }
+  return out;
+}
+
 std::string_view without_indent(std::string_view text) {
   const std::size_t at = text.find_first_not_of(" \t\n\r\v\f");
   return at == std::string_view::npos ? std::string_view() : text.substr(at);
@@ -72,10 +83,12 @@ bool differs(const RegState& a, const RegState& b) {
 
 }  // namespace
 
-KernelLog::KernelLog(const StructuredProgram& program, std::uint32_t level)
+KernelLog::KernelLog(const StructuredProgram& program, std::uint32_t level,
+                     const ObjectTypes& types)
     : program_(program.spec()),
       subprograms_(program.subprograms().begin(), program.subprograms().end()),
-      level_(level) {
+      level_(level),
+      types_(types) {
   LMN_ASSERT(level <= kernel_log_level::kAll);
   if (!has(kernel_log_level::kAllPaths)) return;
   for (std::size_t f = 0; f < subprograms_.size(); ++f) {
@@ -124,6 +137,10 @@ void KernelLog::on_walk(std::uint32_t subprogram) {
   if (subprogram != 0 && has_paths()) {
     append(fmt::format("Validating {}() func#{}...\n", function_name(subprogram), subprogram));
   }
+}
+
+std::string KernelLog::whole_text(const PathState& state, std::uint32_t frame) const {
+  return state_text(state, frame, {}, types_);
 }
 
 // --- one instruction
@@ -190,22 +207,22 @@ ShownPlaces KernelLog::changed(const PathState& state) const {
 void KernelLog::append_transfer(const PathState& state) {
   const std::uint32_t now = state.frame_index();
   if (now + 1 > last_.frames.size()) {
-    append(fmt::format("caller:\n{}\ncallee:\n{}\n", state_text(state, now - 1),
-                       state_text(state, now)));
+    append(fmt::format("caller:\n{}\ncallee:\n{}\n", whole_text(state, now - 1),
+                       whole_text(state, now)));
     shows_all_ = true;
     return;
   }
   append(fmt::format("returning from callee:\n{}\nto caller at {}:\n{}\n",
-                     state_text(last_, last_.frame_index()), state.insn, state_text(state, now)));
+                     whole_text(last_, last_.frame_index()), state.insn, whole_text(state, now)));
   shows_all_ = false;
   if (!has(kernel_log_level::kAllPaths)) return;
-  append(fmt::format("\nfrom {} to {}:{}\n", last_.insn, state.insn, state_text(state, now)));
+  append(fmt::format("\nfrom {} to {}:{}\n", last_.insn, state.insn, whole_text(state, now)));
 }
 
 void KernelLog::append_state(const PathState& state) {
   const bool is_whole = shows_all_;
   const std::string words =
-      state_text(state, state.frame_index(), is_whole ? ShownPlaces{} : changed(state));
+      state_text(state, state.frame_index(), is_whole ? ShownPlaces{} : changed(state), types_);
   if (words.empty() || (!is_whole && words.find('=') == std::string::npos)) return;
   const bool is_on_line = line_end_ != 0 && line_end_ == text_.size() && !is_whole && !is_cut_;
   if (is_on_line) {
@@ -228,7 +245,7 @@ void KernelLog::on_visit(const PathState& state) {
   if (is_new_path_) {
     if (has(kernel_log_level::kAllPaths)) {
       append(fmt::format("\nfrom {} to {}:{}\n", state.previous, state.insn,
-                         state_text(state, state.frame_index())));
+                         whole_text(state, state.frame_index())));
     }
     shows_all_ = true;
   } else if (has_last_ && last_.frames.size() != state.frames.size()) {
@@ -247,6 +264,7 @@ void KernelLog::on_visit(const PathState& state) {
   last_.frames = state.frames;
   last_.references = state.references;
   last_.insn = state.insn;
+  last_.previous = state.previous;
   has_last_ = true;
 }
 
@@ -289,10 +307,13 @@ void KernelLog::on_precision(const PrecisionNote& note) {
       return append(fmt::format("mark_precise: frame{}: regs={} stack={} before {}: {}", note.frame,
                                 register_list(note.registers), slot_list(note.slots), note.insn,
                                 insn_line(note.insn)));
+    case PrecisionNote::Kind::kCopied:
+      return append(fmt::format("frame {}: propagating {}\n", note.frame,
+                                propagated_list(note.registers, note.slots)));
     case PrecisionNote::Kind::kParent:
       return append(fmt::format("mark_precise: frame{}: parent state regs={} stack={}: {}\n",
                                 note.frame, register_list(note.registers), slot_list(note.slots),
-                                state_text(*note.parent, note.frame)));
+                                whole_text(*note.parent, note.frame)));
   }
 }
 

@@ -57,8 +57,8 @@ class KernelLog final : public VerifierListener {
  public:
   static constexpr std::size_t kTextBytesMax = 64u << 20;
 
-  // Copies what it needs of the program. REQUIRES: level <= kAll.
-  KernelLog(const StructuredProgram& program, std::uint32_t level);
+  // Copies what it needs of the program; `types` must live as long. REQUIRES: level <= kAll.
+  KernelLog(const StructuredProgram& program, std::uint32_t level, const ObjectTypes& types = {});
 
   void on_walk(std::uint32_t subprogram) override;
   void on_visit(const PathState& state) override;
@@ -82,6 +82,7 @@ class KernelLog final : public VerifierListener {
   void end_walk();
   std::string insn_line(std::uint32_t at) const;
   std::string function_name(std::uint32_t subprogram) const;
+  std::string whole_text(const PathState& state, std::uint32_t frame) const;
   void append_transfer(const PathState& state);
   void append_state(const PathState& state);
   void append_source(std::uint32_t at);
@@ -91,6 +92,7 @@ class KernelLog final : public VerifierListener {
   ProgramSpec program_;
   std::vector<Subprogram> subprograms_;
   std::uint32_t level_;
+  ObjectTypes types_;
   std::string text_;
   bool is_cut_ = false;
   std::vector<std::size_t> branch_ends_;  // text_.size() when each waiting path was made

@@ -97,33 +97,6 @@ bool Explorer::finish_kfunc_call(const KfuncProto& proto, const KfuncFacts& fact
   return true;
 }
 
-// bpf_throw ends the program, whatever frames there are; a helper that called back could not be
-// unwound.
-Flow Explorer::check_throw() {
-  if (!check_nothing_held("bpf_throw", false)) return Flow::kRefused;
-  for (const FrameState& frame : state_->frames) {
-    if (!frame.is_callback) continue;
-    reject(Rule::kCallback, fmt::format("bpf_throw kfunc (insn {}) cannot be called from callback "
-                                        "subprog {}",
-                                        at_, frame.subprogram));
-    return Flow::kRefused;
-  }
-  return Flow::kPathEnds;
-}
-
-// A function of the program that is to run when it throws, named by a tag of the entry function.
-bool Explorer::check_exception_callback() {
-  const auto& functions = program_.spec().functions;
-  if (options_.btf == nullptr || functions.empty()) return true;
-  for (std::uint32_t id = 1; id < options_.btf->type_count(); ++id) {
-    const BtfType& type = options_.btf->type(id);
-    if (type.kind != BtfKind::kDeclTag || type.type != functions.front().btf_type_id) continue;
-    if (!type.name.starts_with("exception_callback:")) continue;
-    return reject(Rule::kNotSupported, "exception callbacks are not supported");
-  }
-  return true;
-}
-
 bool Explorer::check_kfunc_section(const KfuncProto& proto) {
   if ((proto.flags & kKfSleepable) != 0) {
     return reject(Rule::kCallArgument,

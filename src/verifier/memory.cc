@@ -167,7 +167,8 @@ bool Explorer::check_access(const MemoryAccess& access) {
 // x86 reads packets at any address, so only the stack and memory the kernel's own code touches must
 // be aligned; atomics everywhere.
 bool Explorer::check_alignment(const RegState& pointer, const MemoryAccess& access) {
-  bool is_strict = access.is_exact_alignment_needed || pointer.kind == RegKind::kStack;
+  bool is_strict = access.is_exact_alignment_needed || pointer.kind == RegKind::kStack ||
+                   (program_.spec().prog_flags & BPF_F_STRICT_ALIGNMENT) != 0;
   // What a helper does byte by byte needs none.
   if (access.insn == nullptr && !access.is_exact_alignment_needed) is_strict = false;
   if (!is_strict || access.size <= 1) return true;

@@ -322,7 +322,7 @@ bool Explorer::check_object_span(std::uint8_t index, std::int64_t offset, std::u
     }
   }
   if (is_write && !is_owned) {
-    const auto mark = types->find_member(types->type(given.target), "mark");
+    const auto mark = types->find_member(types->type(kernel_type("nf_conn")), "mark");
     const bool is_mark = mark && offset >= mark->bit_offset / 8 &&
                          offset + size <= mark->bit_offset / 8 + std::int64_t{4};
     if (is_mark) return true;

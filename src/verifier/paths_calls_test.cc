@@ -255,6 +255,61 @@ TEST(VerifierCallbacks, EffectOfRepetitionIsSeen) {
   EXPECT_EQ(verdict.report.kernel_message, "R9 !read_ok");
 }
 
+// What only holds registers around a call that leaves them alone does not count.
+constexpr std::string_view kDeepCaller = R"(
+    r1 = 42
+    *(u64 *)(r10 -512) = r1
+    call pc+2
+    r0 = 0
+    exit
+)";
+
+TEST(VerifierStack, SavesAroundAFastCallDoNotCount) {
+  const Verdict verdict = judge(join({kDeepCaller, R"(
+    *(u64 *)(r10 -8) = r1
+    call bpf_get_smp_processor_id
+    r1 = *(u64 *)(r10 -8)
+    exit
+  )"}));
+  EXPECT_TRUE(verdict.is_accepted) << verdict.report.kernel_message;
+  EXPECT_EQ(verdict.report.stack_bytes, (std::vector<std::uint32_t>{512, 0}));
+}
+
+TEST(VerifierStack, SavesCountAroundOtherCallsAndWhereTheSlotIsUsed) {
+  for (const std::string_view body : {
+           "*(u64 *)(r10 -8) = r1\ncall bpf_get_prandom_u32\nr1 = *(u64 *)(r10 -8)\nexit",
+           "*(u64 *)(r10 -8) = r1\ncall bpf_get_smp_processor_id\nr1 = *(u64 *)(r10 -8)\n"
+           "r0 = *(u64 *)(r10 -8)\nexit",
+           "*(u64 *)(r10 -8) = r6\ncall bpf_get_smp_processor_id\nr6 = *(u64 *)(r10 -8)\nexit",
+       }) {
+    const Verdict verdict = judge(join({"r6 = 1\n", kDeepCaller, "r6 = 1\n", body}));
+    EXPECT_FALSE(verdict.is_accepted) << body;
+    EXPECT_EQ(verdict.report.kernel_message, "combined stack size of 2 calls is 528. Too large");
+  }
+}
+
+TEST(VerifierFlags, StrictAlignmentIsForAllMemory) {
+  const std::string text =
+      join({kLookup, "if r0 == 0 goto out\nr1 = *(u32 *)(r0 +2)\nout:\n", kReturn});
+  EXPECT_TRUE(judge(text).is_accepted);
+  const Verdict strict = judge(text, Strictness::kTrusted, {}, BPF_F_STRICT_ALIGNMENT);
+  EXPECT_FALSE(strict.is_accepted);
+  EXPECT_EQ(strict.report.kernel_message, "misaligned value access off 0+0+2 size 4");
+}
+
+TEST(VerifierFlags, StatesAreKeptMoreOftenForTests) {
+  constexpr std::string_view kText = R"(
+    call bpf_get_prandom_u32
+    if r0 == 0 goto next
+    r0 = 1
+  next:
+    r0 = 0
+    exit
+)";
+  EXPECT_EQ(judge(kText).processed, 7u);
+  EXPECT_EQ(judge(kText, Strictness::kTrusted, {}, BPF_F_TEST_STATE_FREQ).processed, 6u);
+}
+
 TEST(VerifierLimits, MemoryIsBounded) {
   VerifyOptions options;
   options.memory_max = 1;

@@ -45,6 +45,7 @@ inline constexpr HelperProto kHelpers[] = {
     {.id = 5, .name = "bpf_ktime_get_ns"},
     {.id = 6, .name = "bpf_trace_printk", .args = {kMem, kSize}},
     {.id = 7, .name = "bpf_get_prandom_u32"},
+    {.id = 8, .name = "bpf_get_smp_processor_id"},
     {.id = 12, .name = "bpf_tail_call", .ret = RetKind::kVoid, .args = {kCtx, kMap, kAny}},
     {.id = 16, .name = "bpf_get_current_comm", .args = {kMemUninit, kSize}},
     {.id = 44, .name = "bpf_xdp_adjust_head", .flags = kHelperChangesPacket, .args = {kCtx, kAny}},
@@ -152,7 +153,7 @@ struct Verdict {
 };
 
 inline Verdict judge(std::string_view text, Strictness strictness = Strictness::kTrusted,
-                     const VerifyOptions& wanted = {}) {
+                     const VerifyOptions& wanted = {}, std::uint32_t prog_flags = 0) {
   const Environment environment{.helpers = kHelpers,
                                 .map_types = kMapTypes,
                                 .context = kXdpMdFields,
@@ -160,6 +161,7 @@ inline Verdict judge(std::string_view text, Strictness strictness = Strictness::
                                 .kfuncs = kKfuncs};
   const std::vector<MapSpec> maps = test_maps();
   ProgramSpec program = program_of(text, maps.size());
+  program.prog_flags = prog_flags;
   program.kfuncs.clear();
   for (const std::string_view name : kKfuncNames) program.kfuncs.emplace_back().name = name;
   const auto btf = lock_types();

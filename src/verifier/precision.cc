@@ -38,6 +38,7 @@ void Explorer::copy_precision(const KnownState& from) {
         walk.want_slot(f, s);
       }
     }
+    walk.tell_copied(f);
   }
   walk.run();
 }
@@ -62,6 +63,17 @@ void PrecisionWalk::tell(PrecisionNote::Kind kind, std::uint32_t at, std::int64_
   note.registers = registers_[frame_];
   note.slots = slots_[frame_];
   note.parent = &state;
+  listener->on_precision(note);
+}
+
+void PrecisionWalk::tell_copied(std::uint32_t frame) const {
+  VerifierListener* listener = explorer_.options_.listener;
+  if (listener == nullptr || (registers_[frame] == 0 && slots_[frame] == 0)) return;
+  PrecisionNote note;
+  note.kind = PrecisionNote::Kind::kCopied;
+  note.frame = frame;
+  note.registers = registers_[frame];
+  note.slots = slots_[frame];
   listener->on_precision(note);
 }
 
@@ -187,8 +199,8 @@ PrecisionWalk::Step PrecisionWalk::back_over(std::uint32_t at, std::int64_t afte
       return back_over_exit(after);
     case OpClass::kBranch:
       if (reads_src(insn.op) && (wants(insn.dst) || wants(insn.src))) {
-        want(insn.dst);
-        want(insn.src);
+        if (entry == nullptr || !entry->is_dst_stack) want(insn.dst);
+        if (entry == nullptr || !entry->is_src_stack) want(insn.src);
       }
       want_linked(entry);
       return Step::kGoOn;

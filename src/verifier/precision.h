@@ -33,6 +33,9 @@ class PrecisionWalk {
   }
   void want_slot(std::uint32_t frame, std::uint32_t slot) { slots_[frame] |= 1ull << slot; }
 
+  // Tells a listener what the state that includes the present one wants of this frame.
+  void tell_copied(std::uint32_t frame) const;
+
   // Marks all that the wanted ones depended on.
   void run();
 

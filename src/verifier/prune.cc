@@ -120,7 +120,8 @@ bool Explorer::drop_useless(std::vector<KnownState*>& list, std::size_t index) {
 }
 
 Explorer::Visit Explorer::visit_known_states() {
-  const bool is_forced = is_point(at_, kForced) || state_->history.size() > kHistoryMax;
+  const bool is_forced = is_point(at_, kForced) || state_->history.size() > kHistoryMax ||
+                         (program_.spec().prog_flags & BPF_F_TEST_STATE_FREQ) != 0;
   const std::uint64_t jumps = jumps_ - jumps_at_checkpoint_;
   const std::uint64_t insns = processed_ - processed_at_checkpoint_;
   bool is_worth_keeping =

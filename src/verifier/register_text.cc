@@ -141,6 +141,12 @@ char slot_letter(SlotByte byte) {
   return '?';
 }
 
+std::string object_name(const RegState& reg, const ObjectTypes& types) {
+  const Btf* btf = reg.has(kLocalType) ? types.program : types.kernel;
+  const BtfType* type = btf == nullptr ? nullptr : btf->find(reg.target);
+  return type == nullptr ? std::string() : std::string(type->name);
+}
+
 // What stands in the parentheses.
 std::string details_text(const RegState& reg) {
   std::string out;
@@ -183,10 +189,11 @@ std::string details_text(const RegState& reg) {
 
 }  // namespace
 
-std::string register_text(const RegState& reg, std::uint32_t frame) {
+std::string register_text(const RegState& reg, std::uint32_t frame, const ObjectTypes& types) {
   const std::string precise = reg.is_number() && reg.is_precise ? "P" : "";
   if (reg.is_constant()) return precise + signed_text(reg.var.constant_value());
   std::string out = precise + kind_words(reg);
+  if (reg.kind == RegKind::kBtfObject) out += object_name(reg, types);
   if (reg.kind == RegKind::kArena) return out;
   if (reg.kind == RegKind::kStack) {
     if (reg.target != frame) out += fmt::format("[{}]", reg.target);
@@ -198,7 +205,8 @@ std::string register_text(const RegState& reg, std::uint32_t frame) {
   return out + "(" + details_text(reg) + ")";
 }
 
-std::string slot_text(const FrameState& frame, std::uint32_t frame_index, std::uint32_t slot) {
+std::string slot_text(const FrameState& frame, std::uint32_t frame_index, std::uint32_t slot,
+                      const ObjectTypes& types) {
   const StackSlot& here = frame.stack[slot];
   std::string letters;
   bool is_written = false;
@@ -212,7 +220,7 @@ std::string slot_text(const FrameState& frame, std::uint32_t frame_index, std::u
   switch (here.bytes[kSlotSize - 1]) {
     case SlotByte::kSpill:
       return name + letters.substr(0, kSlotSize - here.spill_size()) +
-             register_text(spilled, frame_index);
+             register_text(spilled, frame_index, types);
     case SlotByte::kDynptr:
       // Of its two slots the lower one stands for both; dynptr.cc marks it.
       if (spilled.size != 1) return {};
@@ -228,17 +236,17 @@ std::string slot_text(const FrameState& frame, std::uint32_t frame_index, std::u
   }
 }
 
-std::string state_text(const PathState& state, std::uint32_t frame_index,
-                       const ShownPlaces& shown) {
+std::string state_text(const PathState& state, std::uint32_t frame_index, const ShownPlaces& shown,
+                       const ObjectTypes& types) {
   const FrameState& frame = state.frames[frame_index];
   std::string out;
   if (frame_index != 0) out += fmt::format(" frame{}:", frame_index);
   for (std::uint32_t r = 0; r < frame.regs.size(); ++r) {
     if (frame.regs[r].kind == RegKind::kNone || (shown.registers >> r & 1) == 0) continue;
-    out += fmt::format(" R{}={}", r, register_text(frame.regs[r], frame_index));
+    out += fmt::format(" R{}={}", r, register_text(frame.regs[r], frame_index, types));
   }
   for (std::uint32_t s = 0; s < frame.stack.size(); ++s) {
-    if ((shown.slots >> s & 1) != 0) out += slot_text(frame, frame_index, s);
+    if ((shown.slots >> s & 1) != 0) out += slot_text(frame, frame_index, s, types);
   }
   for (std::size_t i = 0; i < state.references.size(); ++i) {
     out += fmt::format("{}{}", i == 0 ? " refs=" : ",", state.references[i].id);

@@ -17,15 +17,24 @@
 #include <cstdint>
 #include <string>
 
+#include "btf/btf.h"
 #include "verifier/state.h"
 
 namespace lmn {
 
+// Where the names of objects' types are: of the kernel's objects, and of those that the program
+// allocates. Null: the names are left out.
+struct ObjectTypes {
+  const Btf* kernel = nullptr;
+  const Btf* program = nullptr;
+};
+
 // What stands behind "R1=". `frame` is the frame whose register it is.
-std::string register_text(const RegState& reg, std::uint32_t frame);
+std::string register_text(const RegState& reg, std::uint32_t frame, const ObjectTypes& types = {});
 
 // " fp-16=mmmmmmmm", or nothing for a slot that was never written or is not the first of its kind.
-std::string slot_text(const FrameState& frame, std::uint32_t frame_index, std::uint32_t slot);
+std::string slot_text(const FrameState& frame, std::uint32_t frame_index, std::uint32_t slot,
+                      const ObjectTypes& types = {});
 
 // Which registers and slots of one frame are shown.
 struct ShownPlaces {
@@ -35,6 +44,6 @@ struct ShownPlaces {
 
 // " frame1: R1=5 R10=fp0 fp-16=5 refs=2": the state of `frame_index` with a space before each part.
 std::string state_text(const PathState& state, std::uint32_t frame_index,
-                       const ShownPlaces& shown = {});
+                       const ShownPlaces& shown = {}, const ObjectTypes& types = {});
 
 }  // namespace lmn

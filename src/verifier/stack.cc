@@ -98,6 +98,7 @@ void Explorer::grow_stack(std::uint32_t frame, std::int64_t lowest) {
   if (owner.stack.size() < slots) owner.stack.resize(slots);
   std::uint32_t& depth = facts_.stack_bytes[owner.subprogram];
   depth = std::max(depth, static_cast<std::uint32_t>(-lowest));
+  fastcall_.note_access(owner.subprogram, at_, lowest);
 }
 
 bool Explorer::access_stack(const MemoryAccess& access) {

@@ -197,6 +197,9 @@ struct HistoryEntry {
   std::uint8_t frame = 0;
   std::uint8_t slot = 0;
   std::uint8_t linked_count = 0;
+  // Of a comparison: that register was an address in the stack, which nothing can be precise about.
+  bool is_dst_stack = false;
+  bool is_src_stack = false;
   std::array<LinkedPlace, kLinkedPlacesMax> linked{};
 };
 

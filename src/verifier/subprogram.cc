@@ -98,6 +98,12 @@ PathState Explorer::entry_state(std::uint32_t subprogram) {
           reg.size = argument.size;
           reg.id = new_id();
           break;
+        case FunctionArg::Kind::kObject:
+          reg = RegState::pointer(RegKind::kBtfObject, kTrusted);
+          if (argument.may_be_null) reg.flags |= kMayBeNull;
+          reg.target = kernel_type(argument.struct_name);
+          reg.id = argument.may_be_null ? new_id() : 0;
+          break;
         case FunctionArg::Kind::kDynptr:
           reg = RegState::pointer(RegKind::kDynptr);
           reg.target = static_cast<std::uint32_t>(DynptrType::kLocal);
@@ -128,6 +134,10 @@ bool Explorer::explore_global_functions() {
 
 Flow Explorer::check_function_call(const Insn&) {
   const std::uint32_t callee = *program_.callee_of(InsnIndex{at_});
+  if (callee == exception_callback_) {
+    reject(Rule::kCallback, fmt::format("insn {} cannot call exception cb directly", at_));
+    return Flow::kRefused;
+  }
   if (is_global(callee)) return flow(call_global(callee));
   return call_static(callee);
 }
@@ -201,11 +211,33 @@ bool Explorer::check_global_argument(std::uint32_t, const FunctionArg& argument,
         return wrong(fmt::format("arg#{} is expected to be non-NULL", index - 1));
       }
       return check_memory_argument(index, argument.size);
+    case FunctionArg::Kind::kObject:
+      return check_global_object(argument, index);
     case FunctionArg::Kind::kDynptr:
       if (given.kind == RegKind::kDynptr && !check_fixed_offset(index)) return false;
       return dynptr_at(index) != nullptr;
   }
   return false;
+}
+
+// An object of the kernel that a global function is given; what RCU protects will do.
+bool Explorer::check_global_object(const FunctionArg& argument, std::uint8_t index) {
+  const RegState& given = reg(index);
+  if (given.is_zero() && argument.may_be_null) return true;
+  const auto flags =
+      static_cast<std::uint16_t>(argument.may_be_null ? given.flags & ~kMayBeNull : given.flags);
+  const bool is_object = given.kind == RegKind::kBtfObject &&
+                         (flags == 0 || flags == kTrusted || flags == kRcuProtected);
+  if (!is_object) {
+    return reject(
+        given.has(kMayBeNull) ? Rule::kNullCheck : Rule::kCallArgument,
+        fmt::format("R{} type={} expected=ptr_, trusted_ptr_, rcu_ptr_", index, kind_words(given)));
+  }
+  if (!is_of_struct(given, argument.struct_name, false)) {
+    return reject(Rule::kCallArgument, fmt::format("R{} is of type {} but {} is expected", index,
+                                                   struct_name(given), argument.struct_name));
+  }
+  return check_pointer_offset(index, false);
 }
 
 // Memory that a global function may read and write, if it is not null.

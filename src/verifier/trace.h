@@ -24,6 +24,7 @@ struct PrecisionNote {
     kFrom,    // goes back from insn (to `first`), to the instruction before `after`
     kBefore,  // is about to go back over insn
     kParent,  // arrived at the kept state `parent`
+    kCopied,  // what a kept state that includes the present one wants of `frame`
   };
   Kind kind = Kind::kBefore;
   std::uint32_t frame = 0;
