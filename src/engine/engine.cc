@@ -92,6 +92,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
   engine->resources_.clock = engine->clock_;
   engine->resources_.log = engine->log_;
   LMN_TRY(engine->object_heap_, ObjectHeap::create());
+  LMN_TRY(engine->kernel_tables_, KernelTables::create(engine->options_.seed));
   LMN_TRY(engine->deferred_, DeferredCalls::create());
   LMN_TRY(engine->worker_, Worker::create(engine->make_context()));
   return engine;
@@ -177,6 +178,7 @@ RunContext Engine::make_context() {
   context.ports = this;
   context.cookie_secret = &cookie_secret_;
   context.routes = &routes_;
+  kernel_tables_->fill(context);
   context.objects = object_heap_.get();
   context.deferred = deferred_.get();
   context.traps = &traps_;

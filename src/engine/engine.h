@@ -28,6 +28,7 @@
 #include "base/log.h"
 #include "base/result.h"
 #include "dataplane/worker.h"
+#include "engine/kernel_tables.h"
 #include "engine/program.h"
 #include "engine/trace_buffer.h"
 #include "exec/interp/trap.h"
@@ -70,6 +71,10 @@ struct TestRunOptions {
   std::uint32_t ingress_ifindex = 1;  // loopback, as the kernel's test run
   std::uint32_t rx_queue_index = 0;
   std::uint32_t metadata_bytes = 0;  // leading bytes of `packet` that are metadata
+  // What a port would have told: which kinds of it there are (kMeta*), and of this packet.
+  std::uint16_t port_metadata = 0;
+  FrameMeta meta{};
+  std::uint64_t rx_time_ns = 0;
 };
 
 struct TestRunResult {
@@ -106,6 +111,9 @@ class Engine final : public MapHost, public PortDirectory {
 
   // What bpf_fib_lookup answers from; without it no device is known there. REQUIRES: nothing runs.
   void set_routes(RouteTable routes) { routes_ = std::move(routes); }
+  // Connections, bridges and flows that kernel functions answer from. REQUIRES, to change them:
+  // nothing runs.
+  KernelTables& kernel_tables() { return *kernel_tables_; }
 
   RunEnd run(const RunLimits& limits);
   void stop() noexcept;
@@ -155,6 +163,7 @@ class Engine final : public MapHost, public PortDirectory {
   PortResources resources_;
   CookieSecret cookie_secret_;
   RouteTable routes_;
+  std::unique_ptr<KernelTables> kernel_tables_;
   std::unique_ptr<ObjectHeap> object_heap_;
   std::unique_ptr<DeferredCalls> deferred_;
   TraceBuffer trace_;

@@ -55,6 +55,7 @@ std::string program_names(const ObjectSpec& spec) {
 }  // namespace
 
 Result<std::unique_ptr<LoadedObject>> ObjectLoader::load() {
+  LMN_CHECK_OK(engine_.kernel_tables_->use_types(spec_.kernel_types));
   object_ = std::make_unique<LoadedObject>();
   object_->name = options_.object_name;
   object_->btf = spec_.btf;
@@ -155,7 +156,8 @@ Result<std::unique_ptr<Program>> ObjectLoader::make_program(const ProgramSpec& s
     program->maps.push_back(maps_by_position_[position]);
     map_specs.push_back(maps_by_position_[position]->spec());
   }
-  const Environment environment = Engine::environment(engine_.options_.strictness);
+  Environment environment = Engine::environment(engine_.options_.strictness);
+  environment.kernel_types = &engine_.kernel_tables_->types();
   LMN_TRY(const VerifiedProgram verified, prove(environment, program->spec, map_specs));
   InterpreterOptions options;
   options.btf = spec_.btf.get();  // which object_ shares

@@ -35,13 +35,15 @@ Result<TestRunResult> Engine::test_run(Program& program, std::span<const std::ui
   }
   std::uint8_t* frame = pool_.allocate();
   if (frame == nullptr) return make_errno_error(ErrorCode::kLimitExceeded, ENOMEM, "no frame free");
-  const RxQueueInfo rxq{options.ingress_ifindex, options.rx_queue_index};
+  const RxQueueInfo rxq{options.ingress_ifindex, options.rx_queue_index, options.port_metadata};
   // The kernel's page is zeroed: what head and tail growth show is the same there and here.
   std::memset(frame, 0, limits::kFrameBytes);
   XdpBuff buff = make_xdp_buff(pool_, frame, rxq);
   std::memcpy(buff.data - metadata, packet.data(), packet.size());
   buff.data_meta = buff.data - metadata;
   buff.data_end = buff.data + length;
+  buff.meta = options.meta;
+  buff.rx_time_ns = options.rx_time_ns;
 
   TrapLog traps;
   RunContext context = make_context();

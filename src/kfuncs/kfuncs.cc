@@ -152,11 +152,10 @@ enum class Lack : std::uint8_t {
   kNoArena,
   kNoAsync,
   kNoCgroup,
-  kNoConntrack,
   kNoCrypto,
   kNoFile,
-  kNoFlowTable,
   kNoKernelMemory,
+  kNoKeys,
   kNoPercpuObjects,
   kNoResLock,
   kNoSkb,
@@ -177,16 +176,14 @@ constexpr std::string_view lack_words(Lack lack) {
       return "LMN has no timers and work queues of map values yet; nothing would run the callback";
     case Lack::kNoCgroup:
       return "needs the cgroups of a kernel, which a user-space engine does not have";
-    case Lack::kNoConntrack:
-      return "LMN has no connection tracking table yet; keep connections in an LRU_HASH map";
     case Lack::kNoCrypto:
       return "crypto contexts are made by system-call programs of a kernel, which LMN does not run";
     case Lack::kNoFile:
       return "needs an open file of a kernel, which a packet's program does not have";
-    case Lack::kNoFlowTable:
-      return "LMN has no netfilter flow table yet; keep flows in a hash map";
     case Lack::kNoKernelMemory:
       return "gives a pointer to an object of the kernel, and there is no kernel here";
+    case Lack::kNoKeys:
+      return "needs the keyrings of a kernel, which a user-space engine does not have";
     case Lack::kNoPercpuObjects:
       return "LMN has no allocated per-CPU objects yet; use a per-CPU map";
     case Lack::kNoResLock:

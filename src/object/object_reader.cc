@@ -116,6 +116,7 @@ Result<ObjectSpec> read_object(ByteSpan bytes, const ReadOptions& options) {
   note_open_sizes(draft);
   note_passed_over(draft);
   draft.spec.btf = std::move(draft.btf);
+  draft.spec.kernel_types = options.target_btf;
   return std::move(draft.spec);
 }
 

@@ -127,7 +127,7 @@ ConntrackTuple ConntrackTable::choose_tuple(const ConntrackTuple& current,
 
 int ConntrackTable::set_nat(Connection& connection, NatKind kind, const IpAddress& address,
                             std::optional<std::uint16_t> port) noexcept {
-  const std::lock_guard guard(lock_);
+  const SpinGuard guard(lock_);
   const std::uint64_t status = status_of(connection);
   if ((status & kCtConfirmed) != 0) return 0;
   const bool is_source = kind == NatKind::kSource;

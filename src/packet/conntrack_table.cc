@@ -112,7 +112,7 @@ Result<void> ConntrackTable::set_layout(const NfConnLayout& layout) {
   if (!is_sound(layout)) {
     return make_error(ErrorCode::kInvalidArgument, "fields of nf_conn lie outside of it");
   }
-  const std::lock_guard guard(lock_);
+  const SpinGuard guard(lock_);
   if (free_count_ != used_end_) {
     return make_error(ErrorCode::kInvalidArgument,
                       "connections have the shape of another kernel's nf_conn already");
@@ -306,7 +306,7 @@ void ConntrackTable::set_timeout_locked(Connection& connection, std::uint64_t ji
 
 ConntrackTable::Found ConntrackTable::find(const ConntrackTuple& tuple, const ConntrackZone& zone,
                                            Jiffies now) noexcept {
-  const std::lock_guard guard(lock_);
+  const SpinGuard guard(lock_);
   for (std::uint32_t at = tuple_buckets_[bucket_of_tuple(tuple)]; at != 0;) {
     const auto direction = static_cast<std::uint8_t>((at - 1) % 2);
     Connection& connection = connection_of(at);
@@ -329,38 +329,38 @@ ConntrackTable::Connection* ConntrackTable::allocate(const ConntrackTuple& origi
                                                      const ConntrackTuple& reply,
                                                      const ConntrackZone& zone,
                                                      Jiffies now) noexcept {
-  const std::lock_guard guard(lock_);
+  const SpinGuard guard(lock_);
   return allocate_locked(original, reply, zone, now);
 }
 
 bool ConntrackTable::insert(Connection& connection, Jiffies now) noexcept {
-  const std::lock_guard guard(lock_);
+  const SpinGuard guard(lock_);
   if (insert_locked(connection, now)) return true;
   drop_reference(connection);
   return false;
 }
 
 void ConntrackTable::release(Connection& connection) noexcept {
-  const std::lock_guard guard(lock_);
+  const SpinGuard guard(lock_);
   drop_reference(connection);
 }
 
 void ConntrackTable::set_timeout(Connection& connection, std::uint64_t jiffies,
                                  Jiffies now) noexcept {
-  const std::lock_guard guard(lock_);
+  const SpinGuard guard(lock_);
   set_timeout_locked(connection, jiffies, now);
 }
 
 int ConntrackTable::change_timeout(Connection& connection, std::uint64_t jiffies,
                                    Jiffies now) noexcept {
-  const std::lock_guard guard(lock_);
+  const SpinGuard guard(lock_);
   if ((status_of(connection) & kCtFixedTimeout) != 0) return EPERM;
   set_timeout_locked(connection, jiffies, now);
   return (status_of(connection) & kCtDying) != 0 ? ETIME : 0;
 }
 
 int ConntrackTable::change_status(Connection& connection, std::uint32_t status) noexcept {
-  const std::lock_guard guard(lock_);
+  const SpinGuard guard(lock_);
   const std::uint64_t before = status_of(connection);
   const std::uint64_t changed = before ^ status;
   if ((changed & kFixedBits) != 0) return EBUSY;
@@ -384,7 +384,7 @@ std::uint8_t* ConntrackTable::image(Connection& connection) noexcept {
 // --- what people call
 
 bool ConntrackTable::add(const ConntrackRecord& record, Jiffies now) {
-  const std::lock_guard guard(lock_);
+  const SpinGuard guard(lock_);
   Connection* connection = allocate_locked(record.original, record.reply, record.zone, now);
   if (connection == nullptr) return false;
   set_timeout_locked(*connection, record.timeout_s * kJiffiesPerSecond, now);
@@ -396,7 +396,7 @@ bool ConntrackTable::add(const ConntrackRecord& record, Jiffies now) {
 }
 
 std::size_t ConntrackTable::expire(Jiffies now) noexcept {
-  const std::lock_guard guard(lock_);
+  const SpinGuard guard(lock_);
   std::size_t count = 0;
   for (std::uint32_t i = 0; i < used_end_; ++i) {
     if (!connections_[i].is_inserted) continue;
@@ -410,7 +410,7 @@ std::size_t ConntrackTable::expire(Jiffies now) noexcept {
 void ConntrackTable::for_each(Jiffies now, const std::function<void(const ConntrackRecord&)>& act) {
   std::vector<ConntrackRecord> records;
   {
-    const std::lock_guard guard(lock_);
+    const SpinGuard guard(lock_);
     for (std::uint32_t i = 0; i < used_end_; ++i) {
       Connection& connection = connections_[i];
       if (!connection.is_inserted || is_expired(connection, now)) continue;

@@ -35,9 +35,9 @@
 #include <string>
 #include <string_view>
 
+#include "base/mutex.h"
 #include "base/result.h"
 #include "packet/net_address.h"
-#include "packet/spin_lock.h"
 
 namespace lmn {
 

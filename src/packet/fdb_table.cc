@@ -145,7 +145,7 @@ FdbTable::Entry* FdbTable::insert(std::uint32_t bridge, const FdbRecord& record,
 
 FdbTable::Answer FdbTable::find(std::uint32_t port, const MacAddress& mac, std::uint16_t vlan,
                                 std::uint64_t now_ns) noexcept {
-  const std::lock_guard guard(lock_);
+  const SpinGuard guard(lock_);
   const Place place = place_of(port, vlan);
   if (place.error != 0) return {place.error};
   const Entry* entry = look_up(place.bridge->ifindex, mac, place.vlan);
@@ -155,7 +155,7 @@ FdbTable::Answer FdbTable::find(std::uint32_t port, const MacAddress& mac, std::
 
 int FdbTable::learn(std::uint32_t port, const MacAddress& mac, std::uint16_t vlan,
                     std::uint64_t now_ns) noexcept {
-  const std::lock_guard guard(lock_);
+  const SpinGuard guard(lock_);
   const Place place = place_of(port, vlan);
   if (place.error != 0) return place.error;
   if (!is_of_station(mac)) return EADDRNOTAVAIL;
@@ -173,7 +173,7 @@ int FdbTable::learn(std::uint32_t port, const MacAddress& mac, std::uint16_t vla
 }
 
 Result<void> FdbTable::add(const FdbRecord& record, std::uint64_t seen_ns) {
-  const std::lock_guard guard(lock_);
+  const SpinGuard guard(lock_);
   const auto port = std::ranges::find(ports_, record.port, &FdbPort::ifindex);
   const FdbBridge* bridge = bridge_of(port != ports_.end() ? port->bridge : record.port);
   if (bridge == nullptr) {
@@ -187,7 +187,7 @@ Result<void> FdbTable::add(const FdbRecord& record, std::uint64_t seen_ns) {
 }
 
 std::size_t FdbTable::expire(std::uint64_t now_ns) noexcept {
-  const std::lock_guard guard(lock_);
+  const SpinGuard guard(lock_);
   std::size_t count = 0;
   for (Entry& entry : entries_) {
     if (!entry.is_used) continue;

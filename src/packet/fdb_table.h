@@ -28,9 +28,9 @@
 #include <string_view>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/result.h"
 #include "packet/net_address.h"
-#include "packet/spin_lock.h"
 
 namespace lmn {
 

@@ -92,7 +92,7 @@ Result<void> FdbTable::read_text(std::string_view text, std::uint64_t now_ns) {
 }
 
 std::string FdbTable::to_text(std::uint64_t now_ns) {
-  const std::lock_guard guard(lock_);
+  const SpinGuard guard(lock_);
   std::string out;
   for (const FdbBridge& bridge : bridges_) {
     out += fmt::format("bridge {} ageing {}{}\n", bridge.ifindex, bridge.ageing_s,

@@ -34,6 +34,8 @@ struct ObjectSpec {
   std::vector<KconfigExtern> kconfig;  // in the order of their offsets
   // Null when the object has none; shared by everything made from it.
   std::shared_ptr<const Btf> btf;
+  // What its programs were relocated for (CO-RE); null when nobody said.
+  std::shared_ptr<const Btf> kernel_types;
   // Things a reader should know: layouts recognised, sections passed over.
   std::vector<std::string> notes;
 

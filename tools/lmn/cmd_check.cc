@@ -16,6 +16,7 @@
 #include "check_sarif.h"
 #include "command.h"
 #include "engine/engine.h"
+#include "kfuncs/kernel_types.h"
 #include "object_input.h"
 
 namespace lmn {
@@ -32,7 +33,7 @@ struct CheckWords {
 
 // Every program of one object, or the one that says why it could not be read.
 std::vector<ProgramVerdict> judge_object(const std::string& path, const CheckWords& words,
-                                         const Environment& environment) {
+                                         Environment environment) {
   std::vector<ProgramVerdict> verdicts;
   Result<ObjectSpec> spec = load_object_file(path);
   if (!spec) {
@@ -45,6 +46,9 @@ std::vector<ProgramVerdict> judge_object(const std::string& path, const CheckWor
   for (const std::string& note : spec->notes) {
     if (words.log) fmt::print(stderr, "lmn: {}: note: {}\n", path, note);
   }
+  // The objects that calls give have the shape that the programs were relocated for.
+  const auto types = make_kernel_types(spec->kernel_types.get());
+  if (types) environment.kernel_types = types->get();
   for (const ProgramSpec& program : spec->programs) {
     if (!words.program.empty() && program.name != words.program) continue;
     verdicts.push_back(judge_program(*spec, program, environment));

@@ -9,6 +9,7 @@
 
 #include "abi/limits.h"
 #include "base/file.h"
+#include "kfuncs/kernel_types.h"
 #include "object/object_reader.h"
 
 namespace lmn {
@@ -16,6 +17,17 @@ namespace lmn {
 namespace {
 
 constexpr std::size_t kKernelBtfBytesMax = 64u << 20;
+
+// What a kernel's configuration would say of what LMN imitates, for programs that ask (.kconfig).
+constexpr std::string_view kConfiguration =
+    "CONFIG_HZ=250\n"
+    "CONFIG_HZ_250=y\n"
+    "CONFIG_BPF=y\n"
+    "CONFIG_BPF_SYSCALL=y\n"
+    "CONFIG_NF_CONNTRACK=y\n"
+    "CONFIG_NF_CONNTRACK_MARK=y\n"
+    "CONFIG_NF_FLOW_TABLE=y\n";
+constexpr std::uint32_t kLikeLinuxVersion = 6u << 16 | 18u << 8;  // KERNEL_VERSION(6, 18, 0)
 
 bool has_defect(const ObjectSpec& spec) {
   for (const ProgramSpec& program : spec.programs) {
@@ -42,8 +54,17 @@ Result<ObjectSpec> load_object_file(const std::string& path) {
   if (spec && has_defect(*spec)) {
     // CO-RE relocations want a kernel's types; parsing those costs more than most objects, so only
     // now.
+    options.kconfig = kConfiguration;
+    options.kernel_version = kLikeLinuxVersion;
+    // Types and functions that no kernel has are in LMN's own; without a kernel's that is all.
+    LMN_TRY(std::shared_ptr<const Btf> own, make_kernel_types(nullptr));
     options.target_btf = kernel_btf();
-    if (options.target_btf != nullptr) spec = read_object(bytes, options);
+    if (options.target_btf == nullptr) {
+      options.target_btf = std::move(own);
+    } else {
+      options.target_modules.push_back(std::move(own));
+    }
+    spec = read_object(bytes, options);
   }
   if (!spec) return make_error(std::move(spec).error().with_context(path));
   return spec;
