@@ -118,6 +118,10 @@ bool returns_length(std::uint32_t helper) {
          helper == BPF_FUNC_get_task_stack;
 }
 
+bool might_sleep(std::uint32_t helper) {
+  return helper == BPF_FUNC_copy_from_user || helper == BPF_FUNC_copy_from_user_task;
+}
+
 }  // namespace
 
 bool Explorer::check_helper_call(const Insn& insn) {
@@ -125,6 +129,10 @@ bool Explorer::check_helper_call(const Insn& insn) {
   if (proto == nullptr) {
     return reject(Rule::kCallArgument,
                   fmt::format("program of this type cannot use helper #{}", insn.imm), {}, EINVAL);
+  }
+  if (might_sleep(proto->id) && !state_->frame().may_sleep) {
+    return reject(Rule::kCallArgument, "helper call might sleep in a non-sleepable prog", {},
+                  EINVAL);
   }
   if (!check_in_section(*proto)) return false;
   CallFacts facts;

@@ -73,7 +73,10 @@ bool Explorer::write_special_slots(std::uint8_t index, std::uint32_t bytes) {
 
 bool Explorer::make_dynptr(std::uint8_t index, DynptrType type, std::uint32_t shared_reference) {
   const auto first = special_slot(index, kDynptrBytes, "dynptr");
-  if (!first) return false;
+  if (!first) {
+    report_.kernel_message += "\nDynptr has to be an uninitialized dynptr";
+    return false;
+  }
   if (!write_special_slots(index, kDynptrBytes)) return false;
   FrameState& frame = state_->frames[reg(index).target];
   RegState description = RegState::pointer(RegKind::kDynptr);
@@ -105,7 +108,10 @@ const RegState* Explorer::dynptr_at(std::uint8_t index) {
         fmt::format("arg#{} expected pointer to stack or const struct bpf_dynptr", index - 1));
   }
   const auto first = special_slot(index, kDynptrBytes, "dynptr");
-  if (!first) return nullptr;
+  if (!first) {
+    report_.kernel_message += fmt::format("\nExpected an initialized dynptr as arg #{}", index - 1);
+    return nullptr;
+  }
   const FrameState& frame = state_->frames[pointer.target];
   const bool is_made = *first < frame.stack.size() && *first > 0 &&
                        is_dynptr(frame.stack[*first]) && is_dynptr(frame.stack[*first - 1]) &&

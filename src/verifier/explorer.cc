@@ -329,7 +329,11 @@ bool Explorer::check_readable(std::uint8_t index) {
 
 const MapFields& Explorer::fields_of(const MapSpec& map) {
   const auto [at, is_new] = map_fields_.try_emplace(&map);
-  if (is_new) at->second = read_map_fields(options_.btf, map.btf_value_type_id);
+  const Btf* types = options_.btf;
+  const std::uint32_t id = map.btf_value_type_id;
+  if (!is_new || types == nullptr || id == 0 || types->find(id) == nullptr) return at->second;
+  // As in the kernel, a value whose fields are not as they must be has none.
+  if (auto fields = parse_map_fields(*types, id, map.value_size)) at->second = *std::move(fields);
   return at->second;
 }
 

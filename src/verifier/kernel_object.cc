@@ -167,7 +167,7 @@ std::string_view struct_of_map(std::uint32_t map_type) {
 
 bool is_rcu_freed(std::string_view name) {
   return name == "task_struct" || name == "cgroup" || name == "bpf_cpumask" ||
-         name == "bpf_crypto_ctx";
+         name == "bpf_crypto_ctx" || name == "prog_test_ref_kfunc";
 }
 
 MemberTrust member_trust(const Btf& types, std::uint32_t id, std::string_view name,

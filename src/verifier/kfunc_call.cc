@@ -155,7 +155,7 @@ bool Explorer::check_kfunc_argument(const KfuncProto& proto, std::size_t argumen
                                     KfuncFacts& facts) {
   const KfuncArg& wanted = proto.args[argument];
   const auto index = static_cast<std::uint8_t>(argument + 1);
-  if (wanted.kind == KfuncArgKind::kMeta || wanted.kind == KfuncArgKind::kNodeOffset) return true;
+  if (wanted.kind == KfuncArgKind::kMeta) return true;
   if (!check_readable(index)) return false;
   const RegState& given = reg(index);
   if (is_pointer_kind(wanted.kind)) return check_kfunc_pointer(proto, argument, facts);
@@ -169,6 +169,7 @@ bool Explorer::check_kfunc_argument(const KfuncProto& proto, std::size_t argumen
       if (given.is_number()) return check_known_constant(index, facts);
       break;
     case KfuncArgKind::kScalar:
+    case KfuncArgKind::kNodeOffset:
       if (given.is_number()) return true;
       break;
     default:

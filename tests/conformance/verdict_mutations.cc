@@ -4,7 +4,12 @@
 // selftest programs, change one to three operands, operations or jumps at random, and ask both;
 // this lands close to the border between safe and unsafe, where a verifier goes wrong.
 //
-//   lmn_verdict_mutations DIR COUNT [SEED [FILE-PREFIX]]
+//   lmn_verdict_mutations DIR COUNT [SEED [FILE-PREFIX [CHANGES]]]
+//
+// CHANGES is how many changes a program gets at most, 3 unless told; with 0 each program is judged
+// once as it is.
+// Programs with types and kernel functions are asked with both: their BTF is loaded, and the
+// functions are found by name in the running kernel's.
 //
 // "We accept and it refuses" is the finding that matters; "we refuse and it accepts" is a loss of
 // precision or a missing feature. Each is printed with both reasons and the listing of the program;
@@ -30,11 +35,20 @@
 #include "insn/disasm.h"
 #include "insn/insn_table.h"
 #include "kfuncs/kfuncs.h"
+#include "loadable_btf.h"
 #include "object/object_reader.h"
 #include "verifier/verifier.h"
 
 namespace lmn {
 namespace {
+
+// The refusal in a log: the last line before the figures.
+std::string last_words(std::string_view log) {
+  const std::size_t figures = log.rfind("\nprocessed ");
+  const std::string_view words = figures == std::string_view::npos ? log : log.substr(0, figures);
+  const std::size_t line = words.rfind('\n');
+  return std::string(line == std::string_view::npos ? words : words.substr(line + 1));
+}
 
 // A program to start from, with its maps alive in the kernel.
 struct Seed {
@@ -42,6 +56,7 @@ struct Seed {
   ProgramSpec program;
   std::vector<MapSpec> maps;
   std::vector<std::shared_ptr<KernelMap>> kernel_maps;
+  std::shared_ptr<UniqueFd> btf;  // null: the kernel does not take it, or there is none
 };
 
 struct Counts {
@@ -52,9 +67,14 @@ struct Counts {
   std::size_t only_we_refuse = 0;
 };
 
-std::shared_ptr<KernelMap> make_kernel_map(const MapSpec& spec, const Btf* btf) {
-  if (!read_map_fields(btf, spec.btf_value_type_id).fields.empty()) return nullptr;
+std::shared_ptr<KernelMap> make_kernel_map(const MapSpec& spec, const Btf* btf, int btf_fd) {
   KernelMapOptions options;
+  if (!read_map_fields(btf, spec.btf_value_type_id).fields.empty()) {
+    if (btf_fd < 0) return nullptr;
+    options.btf_fd = btf_fd;
+    options.btf_key_type_id = spec.btf_key_type_id;
+    options.btf_value_type_id = spec.btf_value_type_id;
+  }
   options.type = spec.type;
   options.key_size = spec.key_size;
   options.value_size = spec.value_size;
@@ -63,7 +83,7 @@ std::shared_ptr<KernelMap> make_kernel_map(const MapSpec& spec, const Btf* btf) 
   options.map_extra = spec.map_extra;
   std::shared_ptr<KernelMap> inner;
   if (spec.inner) {
-    inner = make_kernel_map(*spec.inner, btf);
+    inner = make_kernel_map(*spec.inner, btf, btf_fd);
     if (!inner) return nullptr;
     options.inner_map_fd = inner->fd();
   }
@@ -90,6 +110,14 @@ class Mutations {
     environment_.helpers = known_helper_protos();
     environment_.map_types = map_types_;
     environment_.context = kXdpMdFields;
+    const auto known = kfunc_protos();
+    kfuncs_.assign(known.begin(), known.end());
+    for (KfuncProto& proto : kfuncs_) proto.refusal = {};
+    environment_.kfuncs = kfuncs_;
+    if (auto bytes = read_file("/sys/kernel/btf/vmlinux", 64u << 20)) {
+      if (auto btf = parse_btf(*bytes)) kernel_types_ = *btf;
+    }
+    environment_.kernel_types = kernel_types_.get();
   }
 
   void add_object(const std::string& path) {
@@ -97,17 +125,26 @@ class Mutations {
     if (!bytes) return;
     ReadOptions options;
     options.object_name = object_name_of(path);
+    options.target_btf = kernel_types_;
+    options.kernel_version = (6u << 16) | (18u << 8);
     auto read = read_object(*bytes, options);
     if (!read) return;
     auto object = std::make_shared<ObjectSpec>(*std::move(read));
+    std::shared_ptr<UniqueFd> types;
+    if (object->btf)
+      types = std::make_shared<UniqueFd>(load_kernel_btf(loadable_btf(*object->btf)));
+    const int types_fd = types ? types->get() : -1;
+    if (types_fd < 0) fmt::print("{}: the kernel does not take its types\n", path);
     std::map<std::uint32_t, std::shared_ptr<KernelMap>> made;
     for (const ProgramSpec& program : object->programs) {
-      if (program.defect || program.insns.size() > 400 || !program.kfuncs.empty()) continue;
-      Seed seed{object, program, {}, {}};
+      if (program.defect || program.insns.size() > 400 || !knows_kfuncs(program)) continue;
+      Seed seed{object, program, {}, {}, types_fd < 0 ? nullptr : types};
       bool is_usable = true;
       for (const std::uint32_t position : program.maps) {
         const MapSpec& spec = object->maps[position];
-        if (!made.contains(position)) made[position] = make_kernel_map(spec, object->btf.get());
+        if (!made.contains(position)) {
+          made[position] = make_kernel_map(spec, object->btf.get(), types_fd);
+        }
         is_usable = is_usable && made[position] != nullptr;
         seed.maps.push_back(spec);
         seed.kernel_maps.push_back(made[position]);
@@ -116,17 +153,25 @@ class Mutations {
       seed.program.type = BPF_PROG_TYPE_XDP;
       seed.program.expected_attach_type = BPF_XDP;
       seed.program.license = "GPL";
-      for (FunctionInfo& function : seed.program.functions) function.is_global = false;
+      if (!seed.btf) {
+        for (FunctionInfo& function : seed.program.functions) function.is_global = false;
+      }
       seeds_.push_back(std::move(seed));
     }
   }
 
   std::size_t seed_count() const { return seeds_.size(); }
 
-  void run_one() {
+  // The programs as they are, with the reasons where both refuse.
+  void judge_all() {
+    is_showing_reasons_ = true;
+    for (const Seed& seed : seeds_) judge(seed, seed.program);
+  }
+
+  void run_one(std::size_t changes_max) {
     const Seed& seed = seeds_[below(seeds_.size())];
     ProgramSpec program = seed.program;
-    const std::size_t changes = below(4);
+    const std::size_t changes = below(changes_max + 1);
     for (std::size_t i = 0; i < changes; ++i) mutate(program.insns);
     judge(seed, program);
   }
@@ -134,6 +179,16 @@ class Mutations {
   const Counts& counts() const { return counts_; }
 
  private:
+  // The number of a function in the kernel's BTF; 0: it has none of this name.
+  std::uint32_t kernel_function(const std::string& name) const {
+    return kernel_types_ ? kernel_types_->find_by_name(name, BtfKind::kFunc).value_or(0) : 0;
+  }
+
+  bool knows_kfuncs(const ProgramSpec& program) const {
+    return std::ranges::all_of(
+        program.kfuncs, [&](const KfuncRef& kfunc) { return kernel_function(kfunc.name) != 0; });
+  }
+
   std::size_t below(std::size_t limit) {
     return std::uniform_int_distribution<std::size_t>(0, limit - 1)(random_);
   }
@@ -169,7 +224,7 @@ class Mutations {
   void mutate(std::vector<Insn>& insns) {
     const std::size_t at = below(insns.size());
     Insn insn = insns[at];
-    if (insn.op == Op::kLddw || insn.op == Op::kLddwHigh) return;
+    if (insn.op == Op::kLddw || insn.op == Op::kLddwHigh || is_kfunc_call(insn)) return;
     switch (below(7)) {
       case 0:
         insn.imm = below(2) == 0 ? some_number() : insn.imm + static_cast<int>(below(17)) - 8;
@@ -227,20 +282,42 @@ class Mutations {
       we_accept = verify(environment_, *std::move(structure), options).has_value();
       ours = fmt::format("insn {}: {}", report.insn.value, report.kernel_message);
     }
+    tally(seed, program, we_accept, load(seed, program, starts), ours);
+  }
+
+  KernelProgram load(const Seed& seed, const ProgramSpec& program,
+                     const std::vector<std::uint32_t>& starts) const {
     KernelLoadOptions options;
-    if (starts.size() > 1) options.function_starts = starts;
+    if (seed.btf) {
+      options.btf_fd = seed.btf->get();
+      for (const FunctionInfo& function : program.functions) {
+        options.functions.push_back({function.insn.value, function.btf_type_id});
+      }
+    } else if (starts.size() > 1) {
+      options.function_starts = starts;
+    }
     for (const auto& map : seed.kernel_maps) options.fd_array.push_back(map->fd());
-    const std::vector<std::uint8_t> bytes = encode_program(program.insns);
-    const std::span insns(reinterpret_cast<const struct bpf_insn*>(bytes.data()),
+    std::vector<std::uint8_t> bytes = encode_program(program.insns);
+    const std::span insns(reinterpret_cast<struct bpf_insn*>(bytes.data()),
                           bytes.size() / sizeof(struct bpf_insn));
-    const KernelProgram loaded = KernelProgram::load(insns, options);
-    tally(seed, program, we_accept, loaded, ours);
+    for (struct bpf_insn& insn : insns) {
+      const bool is_kfunc =
+          insn.code == (BPF_JMP | BPF_CALL) && insn.src_reg == BPF_PSEUDO_KFUNC_CALL;
+      const auto position = static_cast<std::uint32_t>(insn.imm);
+      if (!is_kfunc || position >= program.kfuncs.size()) continue;
+      insn.imm = static_cast<std::int32_t>(kernel_function(program.kfuncs[position].name));
+    }
+    return KernelProgram::load(insns, options);
   }
 
   void tally(const Seed& seed, const ProgramSpec& program, bool we_accept,
              const KernelProgram& loaded, const std::string& ours) {
     if (we_accept == loaded.is_loaded()) {
       ++(we_accept ? counts_.both_accept : counts_.both_refuse);
+      if (!we_accept && is_showing_reasons_) {
+        fmt::print("--- both refuse {}\n  ours:   {}\n  kernel: {}\n", program.name, ours,
+                   last_words(loaded.log()));
+      }
       return;
     }
     const bool divides = std::ranges::any_of(program.insns, [](const Insn& insn) {
@@ -256,23 +333,26 @@ class Mutations {
     if (log.size() > 600) log = log.substr(log.size() - 600);
     fmt::print("=== {}: program {}\n  ours: {}\n", we_accept ? "ONLY WE ACCEPT" : "only we refuse",
                program.name, ours);
+    fmt::print("{}\n", disassemble_program(program.insns));
     if (we_accept) {
-      fmt::print("{}\n--- kernel (errno {}):\n{}\n", disassemble_program(program.insns),
-                 -loaded.error(), log);
+      fmt::print("--- kernel (errno {}):\n{}\n", -loaded.error(), log);
     }
     static_cast<void>(seed);
   }
 
   std::mt19937_64 random_;
   std::vector<MapTypeInfo> map_types_;
+  std::vector<KfuncProto> kfuncs_;
+  std::shared_ptr<const Btf> kernel_types_;
   Environment environment_;
   std::vector<Seed> seeds_;
   Counts counts_;
+  bool is_showing_reasons_ = false;
 };
 
 int run(const std::vector<std::string>& arguments) {
   if (arguments.size() < 2) {
-    fmt::print(stderr, "usage: lmn_verdict_mutations DIR COUNT [SEED [FILE-PREFIX]]\n");
+    fmt::print(stderr, "usage: lmn_verdict_mutations DIR COUNT [SEED [FILE-PREFIX [CHANGES]]]\n");
     return 2;
   }
   if (const auto reason = why_no_kernel_oracle()) {
@@ -296,7 +376,11 @@ int run(const std::vector<std::string>& arguments) {
   for (const std::string& path : paths) mutations.add_object(path);
   fmt::print("seed {}: {} programs to start from\n", seed, mutations.seed_count());
   if (mutations.seed_count() == 0) return 2;
-  for (std::size_t i = 0; i < std::stoull(arguments[1]); ++i) mutations.run_one();
+  const std::size_t changes = arguments.size() > 4 ? std::stoull(arguments[4]) : 3;
+  if (changes == 0) mutations.judge_all();
+  for (std::size_t i = 0; changes > 0 && i < std::stoull(arguments[1]); ++i) {
+    mutations.run_one(changes);
+  }
   const Counts& counts = mutations.counts();
   fmt::print(
       "both accept {}, both refuse {}, only we accept {} (and {} that divide), only we "

@@ -74,7 +74,7 @@ std::vector<std::uint8_t> functions_btf(std::size_t count) {
   return blob;
 }
 
-int load_btf(const std::vector<std::uint8_t>& blob) {
+int load_btf(std::span<const std::uint8_t> blob) {
   union bpf_attr attr = empty_attr();
   attr.btf = address_of(blob.data());
   attr.btf_size = static_cast<std::uint32_t>(blob.size());
@@ -211,6 +211,8 @@ std::vector<KernelMap::Entry> KernelMap::entries() const {
   return found;
 }
 
+UniqueFd load_kernel_btf(std::span<const std::uint8_t> bytes) { return UniqueFd(load_btf(bytes)); }
+
 KernelProgram KernelProgram::load(std::span<const struct bpf_insn> insns,
                                   const KernelLoadOptions& options) {
   union bpf_attr attr = empty_attr();
@@ -224,8 +226,10 @@ KernelProgram KernelProgram::load(std::span<const struct bpf_insn> insns,
   copy_name(attr.prog_name, options.name);
 
   KernelProgram program;
-  std::vector<struct bpf_func_info> functions;
-  if (!options.function_starts.empty()) {
+  std::vector<struct bpf_func_info> functions = options.functions;
+  if (options.btf_fd != 0) {
+    attr.prog_btf_fd = static_cast<std::uint32_t>(options.btf_fd);
+  } else if (!options.function_starts.empty()) {
     const int btf = load_btf(functions_btf(options.function_starts.size()));
     if (btf < 0) {
       program.error_ = btf;
@@ -237,6 +241,8 @@ KernelProgram KernelProgram::load(std::span<const struct bpf_insn> insns,
       functions.push_back({start, static_cast<std::uint32_t>(3 + functions.size())});
     }
     attr.prog_btf_fd = static_cast<std::uint32_t>(btf);
+  }
+  if (!functions.empty()) {
     attr.func_info = address_of(functions.data());
     attr.func_info_cnt = static_cast<std::uint32_t>(functions.size());
     attr.func_info_rec_size = sizeof functions[0];

@@ -118,10 +118,16 @@ struct KernelLoadOptions {
   // so (all static, returning int), which the kernel wants for tail calls out of functions and for
   // callbacks.
   std::vector<std::uint32_t> function_starts;
+  // Instead: BTF that is loaded already, and what it says of each function.
+  int btf_fd = 0;
+  std::vector<struct bpf_func_info> functions;
   std::string name;
 };
 
 // A program in the kernel, or its refusal.
+// BTF in the kernel; negative: -errno.
+UniqueFd load_kernel_btf(std::span<const std::uint8_t> bytes);
+
 class KernelProgram {
  public:
   // Map references in `insns` hold descriptors (BPF_PSEUDO_MAP_FD) or positions in
