@@ -5,7 +5,7 @@
 // Bounded: a callback that starts its own timer again with no delay is run again by the next call,
 // not by this one, so that packets go on. Without anything armed it costs one load and no look at
 // the clock. Threads: any worker, each with its own RunContext. Tested by
-// deferred_programs_test.cc.
+// tests/differential/value_programs_test.cc.
 #pragma once
 
 #include "exec/compiled_program.h"

@@ -5,7 +5,7 @@
 //
 // The object's reference goes with it: what is put in belongs to the value, what comes out to the
 // program. One atomic exchange: two programs at the same pointer never get the same object.
-// Threads: any worker. Tested by kptr_test.cc and tests/differential/kptr_test.cc.
+// Threads: any worker. Tested by tests/differential/value_programs_test.cc.
 // Source: Linux 6.18, kernel/bpf/helpers.c (bpf_kptr_xchg).
 #include <atomic>
 

@@ -7,7 +7,7 @@
 // -EDEADLK; waiting longer than about a quarter of a second is -ETIMEDOUT, and so are two workers
 // that wait for each other, where Linux may tell -EDEADLK earlier. Interrupts are nothing here: the
 // _irqsave forms differ in what the program must give back.
-// Threads: any worker. Tested by locks_test.cc and tests/differential/kfunc_programs_test.cc.
+// Threads: any worker. Tested by tests/differential/value_programs_test.cc.
 // Source: Linux 6.18, kernel/bpf/rqspinlock.c (bpf_res_spin_lock,
 // resilient_queued_spin_lock_slowpath).
 #include <cerrno>

@@ -5,7 +5,7 @@
 //
 // As a timer (helpers/timer.cc) without a time: it is due at once, and runs when the worker has
 // finished its batch. The kernel's runs in a thread that may sleep; nothing here sleeps.
-// Threads: any worker. Tested by wq_test.cc.
+// Threads: any worker. Tested by tests/differential/value_programs_test.cc.
 // Source: Linux 6.18, kernel/bpf/helpers.c (bpf_wq_init, bpf_wq_start, bpf_wq_set_callback_impl).
 #include <cerrno>
 

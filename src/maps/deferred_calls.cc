@@ -186,7 +186,6 @@ void DeferredCalls::forget_map(const Map& map) noexcept {
   for (std::uint32_t number = 1; number <= used_; ++number) {
     Call& call = call_of(number);
     if (call.address == 0 || call.map != &map) continue;
-    word_at(call.address) = 0;
     disarm(call);
     call.address = 0;
     if (!call.is_running && call.cancelling == 0) give_back(call);

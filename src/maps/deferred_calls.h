@@ -22,7 +22,7 @@
 // running waits for its end, as the kernel's does; two callbacks that cancel each other get
 // -EDEADLK. Not done yet: a CPU to be pinned to (BPF_F_TIMER_CPU_PIN is taken and means nothing):
 // whichever worker comes first runs a call. Tested by deferred_calls_test.cc and
-// tests/differential/timer_test.cc. Source: Linux 6.18, kernel/bpf/helpers.c (bpf_timer_*,
+// tests/differential/value_programs_test.cc. Source: Linux 6.18, kernel/bpf/helpers.c (bpf_timer_*,
 // bpf_wq_*, __bpf_async_*).
 #pragma once
 
@@ -70,7 +70,7 @@ class DeferredCalls {
   // forgotten.
   int cancel(std::uint64_t address, std::uint32_t running) noexcept LMN_EXCLUDES(lock_);
 
-  // The field is given up, or all fields of a map.
+  // The field is given up; or all fields of a map, whose memory may be gone already.
   void forget(std::uint64_t address) noexcept LMN_EXCLUDES(lock_);
   void forget_map(const Map& map) noexcept LMN_EXCLUDES(lock_);
 

@@ -25,7 +25,7 @@
 // possibly half-new, as in the kernel. Per-CPU values belong to the worker of that CPU. Values that
 // hold more than bytes (locks, timers, objects: value_fields.h) are copied by put_value and
 // get_value, and given up by retire_value. Not done yet: populating memory at creation. Tested by
-// maps_test.cc, tests/contract/maps_contract_test.cc and map_values_test.cc there.
+// maps_test.cc, tests/contract/maps_contract_test.cc and map_fields_test.cc there.
 #pragma once
 
 #include <atomic>

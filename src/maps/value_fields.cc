@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ValueFields. Tested by tests/contract/map_values_test.cc.
+// ValueFields. Tested by tests/contract/maps_contract_test.cc.
 // Source: Linux 6.18, include/linux/bpf.h (bpf_obj_memcpy), kernel/bpf/syscall.c
 // (bpf_obj_free_fields).
 #include "maps/value_fields.h"
@@ -68,6 +68,9 @@ void ValueFields::copy_out(void* to, const void* value) const noexcept {
   auto* target = static_cast<std::uint8_t*>(to);
   const auto* from = static_cast<const std::uint8_t*>(value);
   std::memset(target, 0, value_size_);
+  if (const MapField* count = fields_.find(MapFieldKind::kRefcount); count != nullptr) {
+    target[count->offset] = 1;  // as a fresh one
+  }
   for (const Span& span : plain_) {
     for_each_piece(span.offset, span.size, [&](std::uint32_t at, std::uint32_t size) {
       load_value(target + at, from + at, size);

@@ -14,7 +14,7 @@
 // The kernel's record and functions on it, by another name: copy_map_value,
 // check_and_init_map_value, bpf_obj_free_fields.
 // Threads: immutable; copies move words as relaxed atomics, as plain values do (map_memory.h).
-// Tested by tests/contract/map_values_test.cc.
+// Tested by tests/contract/maps_contract_test.cc.
 // Source: Linux 6.18, include/linux/bpf.h, kernel/bpf/syscall.c (bpf_obj_free_fields).
 #pragma once
 

@@ -12,7 +12,7 @@
 //   ...
 //   open_value_lock(*word);
 //
-// Threads: any. Tested by spin_lock_test.cc and tests/contract/map_values_test.cc.
+// Threads: any. Tested by spin_lock_test.cc and tests/contract/maps_contract_test.cc.
 // Source: Linux 6.18, kernel/bpf/helpers.c (__bpf_spin_lock, copy_map_value_locked).
 #pragma once
 
