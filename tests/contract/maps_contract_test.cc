@@ -13,10 +13,12 @@
 #include <linux/bpf.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
+#include <optional>
 #include <random>
 #include <set>
 #include <sstream>
@@ -26,6 +28,7 @@
 #include "abi/map_type_info.h"
 #include "contract/map_under_test.h"
 #include "contract/maps_world.h"
+#include "contract/value_types.h"
 
 namespace lmn {
 namespace {
@@ -44,6 +47,9 @@ T pick(Random& random, const std::vector<T>& choices) {
 
 // --- the shapes of each type that operations run on
 
+// What a value holds besides bytes; its size follows.
+enum class Fields : std::uint8_t { kNone, kLock, kTimer, kPointers, kAll };
+
 struct Shape {
   std::uint32_t key_size;
   std::uint32_t value_size;
@@ -51,6 +57,50 @@ struct Shape {
   std::uint32_t flags = 0;
   std::uint32_t universe = 0;  // keys to draw from; 0: half as many again as the map has entries
   std::uint64_t extra = 0;
+  Fields fields = Fields::kNone;
+};
+
+// The types of a key of 4 bytes and of a value with fields.
+class TypedValues {
+ public:
+  static Result<TypedValues> create() {
+    TypedValues made;
+    BtfBuilder btf;
+    const FieldTypes f(btf);
+    made.key_ = f.u32;
+    for (const Fields fields : {Fields::kLock, Fields::kTimer, Fields::kPointers, Fields::kAll}) {
+      StructBuilder value(btf, "value" + std::to_string(static_cast<int>(fields)));
+      const bool is_all = fields == Fields::kAll;
+      value.add(f.u32, 4, 4);
+      if (fields == Fields::kLock || is_all) value.add(f.spin_lock, 4, 4);
+      value.add(f.u8, 1, 1);
+      value.add(f.u8, 1, 1);
+      if (fields == Fields::kTimer || is_all) value.add(f.timer, 16, 8);
+      if (is_all) value.add(f.work, 16, 8);
+      value.add(f.u32, 4, 4);
+      if (fields == Fields::kPointers || is_all) value.add(f.kptr, 8, 8);
+      if (fields == Fields::kPointers || is_all) value.add(f.kptr_untrusted, 8, 8);
+      value.add(f.u64, 8, 8);
+      value.add(f.u8, 1, 1);
+      const std::uint32_t id = value.finish();
+      made.values_[static_cast<std::size_t>(fields)] = {id, value.size()};
+    }
+    LMN_TRY(made.types_, ValueTypes::load(btf.bytes()));
+    return made;
+  }
+
+  void describe(MapSpec& spec, Fields fields) const {
+    if (fields == Fields::kNone) return;
+    const auto& [id, size] = values_[static_cast<std::size_t>(fields)];
+    spec.value_size = size;
+    types_->describe(spec, key_, id);
+  }
+  int fd() const { return types_->fd(); }
+
+ private:
+  std::optional<ValueTypes> types_;
+  std::uint32_t key_ = 0;
+  std::array<std::pair<std::uint32_t, std::uint32_t>, 5> values_{};
 };
 
 // Of the types without keys and values, whose user side only says no.
@@ -71,9 +121,16 @@ std::vector<Shape> shapes_of(std::uint32_t type) {
               {4, 1, 3, BPF_F_RDONLY_PROG},
               {4, 8, 3, BPF_F_RDONLY},
               {4, 8, 3, BPF_F_WRONLY},
-              {4, 24, 100}};
+              {4, 24, 100},
+              {4, 0, 5, 0, 0, 0, Fields::kLock},
+              {4, 0, 4, 0, 0, 0, Fields::kTimer},
+              {4, 0, 6, 0, 0, 0, Fields::kAll}};
     case BPF_MAP_TYPE_PERCPU_ARRAY:
-      return {{4, 4, 5}, {4, 13, 8}, {4, 8, 3, BPF_F_WRONLY}, {4, 64, 1}};
+      return {{4, 4, 5},
+              {4, 13, 8},
+              {4, 8, 3, BPF_F_WRONLY},
+              {4, 64, 1},
+              {4, 0, 5, 0, 0, 0, Fields::kPointers}};
     case BPF_MAP_TYPE_HASH:
       return {{4, 8, 8},
               {1, 1, 1},
@@ -82,15 +139,24 @@ std::vector<Shape> shapes_of(std::uint32_t type) {
               {512, 3, 4},
               {8, 8, 8, BPF_F_ZERO_SEED},
               {4, 4, 4, BPF_F_RDONLY},
-              {4, 4, 4, BPF_F_WRONLY | BPF_F_NO_PREALLOC}};
+              {4, 4, 4, BPF_F_WRONLY | BPF_F_NO_PREALLOC},
+              {4, 0, 8, 0, 0, 0, Fields::kLock},
+              {4, 0, 9, BPF_F_NO_PREALLOC, 0, 0, Fields::kAll},
+              {4, 0, 7, 0, 0, 0, Fields::kAll}};
     case BPF_MAP_TYPE_PERCPU_HASH:
-      return {{4, 8, 8}, {3, 5, 7}, {16, 12, 30, BPF_F_NO_PREALLOC}, {4, 4, 4, BPF_F_WRONLY}};
+      return {{4, 8, 8},
+              {3, 5, 7},
+              {16, 12, 30, BPF_F_NO_PREALLOC},
+              {4, 4, 4, BPF_F_WRONLY},
+              {4, 0, 6, 0, 0, 0, Fields::kPointers}};
     case BPF_MAP_TYPE_PROG_ARRAY:
       return {{4, 4, 4}, {4, 4, 1}, {4, 4, 3, BPF_F_WRONLY}};
     case BPF_MAP_TYPE_LRU_HASH:
       // Few keys in a large map: what an LRU evicts is each side's own.
-      return {
-          {4, 8, 400, 0, 8}, {13, 5, 600, BPF_F_NO_COMMON_LRU, 5}, {4, 4, 500, BPF_F_WRONLY, 4}};
+      return {{4, 8, 400, 0, 8},
+              {13, 5, 600, BPF_F_NO_COMMON_LRU, 5},
+              {4, 4, 500, BPF_F_WRONLY, 4},
+              {4, 0, 500, 0, 6, 0, Fields::kTimer}};
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
       return {{4, 8, 400, 0, 8}, {13, 5, 600, BPF_F_NO_COMMON_LRU, 5}};
     case BPF_MAP_TYPE_LPM_TRIE:
@@ -245,7 +311,7 @@ constexpr std::uint8_t kUntouched = 0xee;
 
 class Duel {
  public:
-  Duel(const MapSpec& spec, std::uint32_t universe, MapsWorld& world, Random& random)
+  Duel(const MapSpec& spec, std::uint32_t universe, MapsWorld& world, Random& random, int btf_fd)
       : spec_(spec),
         universe_(universe != 0 ? universe : spec.max_entries + spec.max_entries / 2 + 2),
         info_(*find_map_type_info(spec.type)),
@@ -258,7 +324,7 @@ class Duel {
       inner_fd = static_cast<int>(world.map_handles()[chosen]);
     }
     ours_ = make_lmn_map(spec_, world);
-    theirs_ = make_kernel_map(spec_, inner_fd);
+    theirs_ = make_kernel_map(spec_, inner_fd, spec_.btf != nullptr ? btf_fd : 0);
   }
   bool is_ready() const { return ours_ != nullptr && theirs_ != nullptr; }
 
@@ -448,10 +514,14 @@ class MapsContract : public testing::TestWithParam<std::uint32_t> {
     auto world = MapsWorld::create();
     if (!world) GTEST_SKIP() << world.error().to_string();
     world_ = std::move(*world);
+    auto types = TypedValues::create();
+    ASSERT_TRUE(types.has_value()) << types.error().to_string();
+    types_ = std::move(*types);
     seed_ = setting("LMN_CONTRACT_SEED", 1) * 1000 + GetParam();
     random_.seed(seed_);
   }
   std::unique_ptr<MapsWorld> world_;
+  std::optional<TypedValues> types_;
   std::uint64_t seed_ = 0;
   Random random_;
 };
@@ -516,8 +586,9 @@ TEST_P(MapsContract, OperationsAnswerAsInTheKernel) {
     spec.max_entries = shape.max_entries;
     spec.map_flags = shape.flags;
     spec.map_extra = shape.extra;
+    types_->describe(spec, shape.fields);
     {
-      Duel duel(spec, shape.universe, *world_, random_);
+      Duel duel(spec, shape.universe, *world_, random_, types_->fd());
       ASSERT_TRUE(duel.is_ready()) << describe(spec);
       const std::uint64_t length = 1 + random_() % kLifeMax;
       const bool is_frozen_at_end = random_() % 2 == 0;
