@@ -33,13 +33,17 @@ MapSpec without_types(const MapSpec& spec) {
 }
 
 // The spec of a map and of the maps in it with the types of its object, where libbpf gives them.
-MapSpec with_types(const MapSpec& spec, const std::shared_ptr<const Btf>& btf) {
+MapSpec with_types(const MapSpec& spec, const std::shared_ptr<const Btf>& btf,
+                   std::uint32_t cpu_count) {
   const MapTypeInfo* info = find_map_type_info(spec.type);
-  const bool takes_none = info == nullptr || (info->flags & kMapNoBtf) != 0;
+  const bool takes_none = btf == nullptr || info == nullptr || (info->flags & kMapNoBtf) != 0;
   MapSpec typed = takes_none ? without_types(spec) : spec;
   if (!takes_none) typed.btf = btf;
+  if (spec.type == BPF_MAP_TYPE_PERF_EVENT_ARRAY && spec.max_entries == 0) {
+    typed.max_entries = cpu_count;  // one per CPU, as libbpf has it
+  }
   if (spec.inner != nullptr) {
-    typed.inner = std::make_shared<const MapSpec>(with_types(*spec.inner, btf));
+    typed.inner = std::make_shared<const MapSpec>(with_types(*spec.inner, btf, cpu_count));
   }
   return typed;
 }
@@ -122,10 +126,11 @@ Result<std::unique_ptr<Map>> ObjectLoader::make_map(const MapSpec& spec) {
   options.cpu_count = engine_.options_.cpu_count;
   options.hash_seed = engine_.options_.seed * 0x9e3779b97f4a7c15ull + engine_.next_map_id_;
   options.owners = {engine_.object_heap_.get(), engine_.deferred_.get()};
-  auto map = create_map(with_types(spec, spec_.btf), options, engine_);
+  auto map = create_map(with_types(spec, spec_.btf, options.cpu_count), options, engine_);
   // As libbpf does: a map whose types do not fit is made without them, and its values are bytes.
   if (!map && spec.btf_value_type_id != 0) {
-    if (auto again = create_map(without_types(spec), options, engine_); again) {
+    auto again = create_map(with_types(spec, nullptr, options.cpu_count), options, engine_);
+    if (again) {
       engine_.log_->write(map.error().to_string() + "; made without its types");
       map = std::move(again);
     }

@@ -62,6 +62,38 @@ Factory find_factory(std::uint32_t type) {
   }
 }
 
+// The types of Linux that LMN has not, and why an XDP program does not miss them.
+struct MissingType {
+  std::uint32_t type;
+  const char* name;
+  const char* reason;
+};
+constexpr const char* kOfTasks = "its values belong to a task, and a packet has none";
+constexpr const char* kOfCgroups = "its values belong to a cgroup, and a packet has none";
+constexpr const char* kOfSockets = "it holds sockets of the kernel's stack";
+constexpr MissingType kMissingTypes[] = {
+    {BPF_MAP_TYPE_STACK_TRACE, "stack_trace", "there are no stacks of the kernel to walk"},
+    {BPF_MAP_TYPE_CGROUP_ARRAY, "cgroup_array", kOfCgroups},
+    {BPF_MAP_TYPE_SOCKMAP, "sockmap", kOfSockets},
+    {BPF_MAP_TYPE_SOCKHASH, "sockhash", kOfSockets},
+    {BPF_MAP_TYPE_CGROUP_STORAGE_DEPRECATED, "cgroup_storage", kOfCgroups},
+    {BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, "reuseport_sockarray", kOfSockets},
+    {BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE_DEPRECATED, "percpu_cgroup_storage", kOfCgroups},
+    {BPF_MAP_TYPE_SK_STORAGE, "sk_storage", kOfSockets},
+    {BPF_MAP_TYPE_STRUCT_OPS, "struct_ops", "it puts programs in the place of kernel functions"},
+    {BPF_MAP_TYPE_INODE_STORAGE, "inode_storage", "its values belong to a file"},
+    {BPF_MAP_TYPE_TASK_STORAGE, "task_storage", kOfTasks},
+    {BPF_MAP_TYPE_CGRP_STORAGE, "cgrp_storage", kOfCgroups},
+};
+
+std::string describe_missing_type(std::uint32_t type) {
+  for (const MissingType& missing : kMissingTypes) {
+    if (missing.type != type) continue;
+    return fmt::format("map type {} ({}) is not there: {}", missing.name, type, missing.reason);
+  }
+  return fmt::format("map type {} is not there", type);
+}
+
 }  // namespace
 
 int MapHost::program_error(std::uint32_t) noexcept { return -EBADF; }
@@ -92,8 +124,7 @@ Result<std::unique_ptr<Map>> create_map(const MapSpec& spec, const MapOptions& o
   LMN_CHECK_OK(check_common_spec(spec, options));
   const Factory factory = find_factory(spec.type);
   if (factory == nullptr) {
-    Error error =
-        map_error(spec, EINVAL, fmt::format("map type {} is not there", spec.type)).error();
+    Error error = map_error(spec, EINVAL, describe_missing_type(spec.type)).error();
     error.code = ErrorCode::kNotSupported;
     return make_error(std::move(error));
   }

@@ -126,6 +126,7 @@ KernelMap KernelMap::create(const KernelMapOptions& options) {
   attr.max_entries = options.max_entries;
   attr.map_flags = options.flags;
   attr.map_extra = options.map_extra;
+  attr.numa_node = options.numa_node;
   attr.inner_map_fd = static_cast<std::uint32_t>(options.inner_map_fd);
   attr.btf_fd = static_cast<std::uint32_t>(options.btf_fd);
   attr.btf_key_type_id = options.btf_key_type_id;

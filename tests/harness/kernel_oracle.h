@@ -42,6 +42,7 @@ struct KernelMapOptions {
   std::uint32_t max_entries = 1;
   std::uint32_t flags = 0;
   std::uint64_t map_extra = 0;
+  std::uint32_t numa_node = 0;
   int inner_map_fd = 0;
   int btf_fd = 0;  // of the types that these two are ids of
   std::uint32_t btf_key_type_id = 0;
