@@ -143,7 +143,15 @@ bool Explorer::check_alu(const Insn& insn) {
 bool Explorer::check_byte_swap(const Insn& insn) {
   if (!check_readable(insn.dst)) return false;
   if (reg(insn.dst).is_pointer()) return forget_pointer(insn);
-  reg(insn.dst) = RegState::number(Scalar::of_width(width_bits(insn.op)));
+  const int bits = width_bits(insn.op);
+  const bool is_for_this_machine =
+      insn.op == Op::kLe16 || insn.op == Op::kLe32 || insn.op == Op::kLe64;
+  const Scalar& value = reg(insn.dst).var;
+  // Programs are little-endian here: nothing happens, and the number stays tied to its copies.
+  if (is_for_this_machine && bits == 64) return true;
+  // A number that has changed is no longer the one it was copied from (CVE-2026-43070).
+  reg(insn.dst) = RegState::number(is_for_this_machine ? zero_extended(value, bits)
+                                                       : byte_swapped(value, bits / 8));
   return true;
 }
 
@@ -256,22 +264,29 @@ void Explorer::compute_numbers(const Insn& insn, AluOp op, bool is_signed, const
   } else {
     value = is_low ? apply_low(op, dst.var, source.var) : apply(op, dst.var, source.var);
   }
-  // `dst = a; dst += 5` stays tied to a, five above it, once.
-  std::uint32_t id = 0;
-  std::int32_t offset = 0;
-  const bool is_link = op == AluOp::kAdd && !is_low && dst.id != 0 && source.var.is_constant();
-  if (is_link && (dst.id & kIdAddsConstant) == 0) {
-    const auto by = static_cast<std::int64_t>(source.var.constant_value());
-    if (by >= 0 && by <= std::numeric_limits<std::int32_t>::max()) {
-      id = dst.id | kIdAddsConstant;
-      offset = static_cast<std::int32_t>(by);
-    }
-  }
-  const bool is_precise = dst.is_precise;
-  dst = RegState::number(value);
-  dst.id = id;
-  dst.offset = offset;
-  dst.is_precise = is_precise;
+  const bool is_sum = op == AluOp::kAdd || op == AluOp::kSub;
+  const bool is_own = has_source(insn) && insn.src == insn.dst;
+  RegState out = RegState::number(value);
+  if (is_sum && !is_own) link_by_constant(dst, source, op == AluOp::kSub, is_low, out);
+  out.is_precise = dst.is_precise;
+  dst = out;
+}
+
+// `dst = a; dst += 5` stays tied to a, five above it, once. In 32 bits only where both are numbers
+// of 32 bits, for else `a` could not be told from its low half.
+void Explorer::link_by_constant(const RegState& dst, const RegState& source, bool is_subtraction,
+                                bool is_low, RegState& out) const {
+  if (dst.id == 0 || (dst.id & kIdAddsConstant) != 0) return;
+  if (is_low ? !source.var.is_low_constant() : !source.var.is_constant()) return;
+  if (is_low && used_bits(dst.var) > 32) return;
+  const std::uint64_t constant = source.var.constant_value();
+  const std::int64_t by =
+      is_low ? static_cast<std::int32_t>(constant) : static_cast<std::int64_t>(constant);
+  const auto least = std::numeric_limits<std::int32_t>::min();
+  if (by < least || by > std::numeric_limits<std::int32_t>::max()) return;
+  if (is_subtraction && by == least) return;  // its negative does not fit
+  out.id = dst.id | (is_low ? kIdAddsConstant32 : kIdAddsConstant64);
+  out.offset = static_cast<std::int32_t>(is_subtraction ? -by : by);
 }
 
 // --- pointers
@@ -372,9 +387,8 @@ bool Explorer::add_to_pointer(const Insn& insn, AluOp op, const RegState& pointe
     return reject(Rule::kPointerArithmetic,
                   fmt::format("R{} subtraction from stack pointer prohibited", insn.dst));
   }
-  RegState plain = number;
-  if ((plain.id & kIdAddsConstant) != 0) plain.offset = 0;
-  if (!check_offset_sane(plain, pointer.kind, pointer.flags)) return false;
+  // A number that is another one plus a constant carries the constant as its offset.
+  if (!check_offset_sane(number, pointer.kind, pointer.flags)) return false;
   if (!check_offset_sane(pointer, pointer.kind, pointer.flags)) return false;
 
   RegState out = pointer;

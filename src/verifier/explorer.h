@@ -132,7 +132,7 @@ class IdMap {
 
  private:
   std::vector<std::pair<std::uint32_t, std::uint32_t>> pairs_;
-  std::uint32_t invented_ = kIdAddsConstant >> 1;
+  std::uint32_t invented_ = kIdAddsConstant32 >> 1;
 };
 
 class PrecisionWalk;
@@ -188,6 +188,8 @@ class Explorer {
                           const RegState& number);
   bool check_offset_sane(const RegState& reg, RegKind kind, std::uint16_t flags);
   void compute_numbers(const Insn& insn, AluOp op, bool is_signed, const RegState& source);
+  void link_by_constant(const RegState& dst, const RegState& source, bool is_subtraction,
+                        bool is_low, RegState& out) const;
   void give_id(RegState& reg);
 
   // --- jump.cc
@@ -419,6 +421,7 @@ class Explorer {
   void end_at(KnownState& known, bool is_in_loop);
   bool drop_useless(std::vector<KnownState*>& list, std::size_t index);
   void keep_state();
+  void forget_single_ids();
   bool includes(const KnownState& old, const PathState& now, Inclusion how);
   bool includes_frame(const PathState& old_state, const PathState& now, std::size_t frame,
                       Inclusion how);
@@ -478,6 +481,7 @@ class Explorer {
   std::vector<KnownState*> free_states_;
   std::size_t bytes_ = 0;
   IdMap ids_;
+  std::vector<std::uint32_t> id_uses_;  // of forget_single_ids, kept for its memory
   std::uint32_t last_id_ = 0;
   std::uint32_t root_ = 0;                           // subprogram this exploration began with
   std::optional<std::uint32_t> exception_callback_;  // subprogram

@@ -257,13 +257,17 @@ void Explorer::sync_linked(PathState& state, const RegState& known, const Histor
     FrameState& frame = state.frames[place.frame];
     RegState& reg = place.is_register ? frame.regs[place.index] : frame.stack[place.index].spilled;
     if (!reg.is_number() || (reg.id & ~kIdAddsConstant) != id) continue;
+    // A distance in 32 bits and one in 64 say nothing of each other.
+    if (((reg.id ^ known.id) & kIdAddsConstant) == kIdAddsConstant) continue;
     const std::int64_t own = (reg.id & kIdAddsConstant) != 0 ? reg.offset : 0;
     const std::int64_t base = (known.id & kIdAddsConstant) != 0 ? known.offset : 0;
     if (own == base) {
       reg.var = known.var;
     } else {
       const Scalar distance = Scalar::constant(static_cast<std::uint64_t>(own - base));
-      reg.var = apply(AluOp::kAdd, known.var, distance);
+      const bool is_low = ((reg.id | known.id) & kIdAddsConstant32) != 0;
+      reg.var = is_low ? apply_low(AluOp::kAdd, known.var, distance)
+                       : apply(AluOp::kAdd, known.var, distance);
     }
   }
 }

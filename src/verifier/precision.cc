@@ -241,12 +241,13 @@ PrecisionWalk::Step PrecisionWalk::back_over_atomic(const Insn& insn, const Hist
   const bool is_fetch = writes_src(insn.op) || is_compare_exchange(insn.op);
   if (!is_fetch) return back_over_store(insn, entry);
   const std::uint32_t written = is_compare_exchange(insn.op) ? 0u : insn.src;
-  if (wants(insn.dst)) return Step::kLost;
-  // What is fetched is a number nobody knows; what is left in memory likewise.
+  const bool wants_fetched = wants(written);
   drop(written);
-  if (entry != nullptr && entry->is_stack_access) {
-    slots_[entry->frame] &= ~(1ull << entry->slot);
-  }
+  if (wants(insn.dst)) return Step::kLost;
+  if (entry == nullptr || !entry->is_stack_access) return Step::kGoOn;
+  // What is left in memory is a number nobody knows; what was fetched is what was there.
+  slots_[entry->frame] &= ~(1ull << entry->slot);
+  if (wants_fetched) want_slot(entry->frame, entry->slot);
   return Step::kGoOn;
 }
 

@@ -161,6 +161,26 @@ void Explorer::evict(KnownState& known) {
   free_states_.push_back(&known);
 }
 
+// An identity that only one number has says nothing, but keeps states apart.
+void Explorer::forget_single_ids() {
+  id_uses_.clear();
+  const auto id_of = [](const RegState& reg) {
+    return reg.is_number() ? reg.id & ~kIdAddsConstant : 0;
+  };
+  state_->for_each_register([&](RegState& reg) {
+    if (id_of(reg) != 0) id_uses_.push_back(id_of(reg));
+  });
+  if (id_uses_.empty()) return;
+  std::ranges::sort(id_uses_);
+  state_->for_each_register([&](RegState& reg) {
+    if (id_of(reg) == 0) return;
+    const auto [first, last] = std::ranges::equal_range(id_uses_, id_of(reg));
+    if (last - first > 1) return;
+    reg.id = 0;
+    reg.offset = 0;
+  });
+}
+
 void Explorer::keep_state() {
   processed_at_checkpoint_ = processed_;
   jumps_at_checkpoint_ = jumps_;
@@ -169,6 +189,7 @@ void Explorer::keep_state() {
     for (RegState& reg : frame.regs) reg.is_precise = false;
     for (StackSlot& slot : frame.stack) slot.spilled.is_precise = false;
   }
+  forget_single_ids();
   KnownState* kept = nullptr;
   if (free_states_.empty()) {
     kept = &states_.emplace_back();

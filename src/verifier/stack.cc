@@ -54,8 +54,7 @@ Scalar narrowed(const Scalar& value, std::uint32_t size, bool is_sign_extending)
     if (size == 1) return sign_extended<8>(value);
     return size == 2 ? sign_extended<16>(value) : sign_extended<32>(value);
   }
-  if (size == 4) return value.zero_extended_low();
-  return apply(AluOp::kAnd, value, Scalar::constant((1ull << (size * 8)) - 1));
+  return zero_extended(value, static_cast<int>(size * 8));
 }
 
 }  // namespace

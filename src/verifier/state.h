@@ -76,8 +76,11 @@ enum PointerFlag : std::uint16_t {
 // What a dynptr points to, in RegState::target of kDynptr.
 enum class DynptrType : std::uint8_t { kNone, kLocal, kRingbuf, kXdp };
 
-// In RegState::id of a number: it is the number of that identity plus `offset`.
-inline constexpr std::uint32_t kIdAddsConstant = 1u << 31;
+// In RegState::id of a number: it is the number of that identity plus `offset`, in 64 bits or, if
+// both are below 2^32, in 32.
+inline constexpr std::uint32_t kIdAddsConstant64 = 1u << 31;
+inline constexpr std::uint32_t kIdAddsConstant32 = 1u << 30;
+inline constexpr std::uint32_t kIdAddsConstant = kIdAddsConstant64 | kIdAddsConstant32;
 // In RegState::range of a packet pointer: known not to lie before, or to lie past, the packet's
 // end.
 inline constexpr std::int32_t kAtPacketEnd = -1;

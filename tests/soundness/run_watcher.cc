@@ -200,6 +200,7 @@ void RunWatcher::loosen_broken_links(const TraceStep& step, const std::vector<Fr
     if (!reg.is_number() || reg.id == 0) return;
     if ((reg.id & kIdAddsConstant) != 0)
       value -= static_cast<std::uint64_t>(std::int64_t{reg.offset});
+    if ((reg.id & kIdAddsConstant32) != 0) value &= 0xffffffff;
     const std::uint32_t id = reg.id & ~kIdAddsConstant;
     const auto known =
         std::ranges::find(links_, id, &std::pair<std::uint32_t, std::uint64_t>::first);

@@ -436,10 +436,18 @@ TEST(ScalarSmall, ExtensionsInclusionAndMeet) {
     const Small from_low = sign_extended<4>(a);
     const Small from_two = sign_extended<2>(a);
     const Small zero = a.zero_extended_low();
+    const Small two = zero_extended(a, 2);
+    const Small swapped = byte_swapped<2>(a, 4);
+    const Small swapped_low = byte_swapped<2>(a, 2);
     for (const std::uint64_t x : a_members) {
       ASSERT_TRUE(from_low.contains(Width<8>::to_unsigned(Width<4>::to_signed(x & 15))));
       ASSERT_TRUE(from_two.contains(Width<8>::to_unsigned(Width<2>::to_signed(x & 3))));
       ASSERT_TRUE(zero.contains(x & 15));
+      ASSERT_TRUE(two.contains(x & 3));
+      const std::uint64_t low_reversed = (x & 3) << 2 | (x >> 2 & 3);
+      const std::uint64_t high_reversed = (x >> 4 & 3) << 2 | (x >> 6 & 3);
+      ASSERT_TRUE(swapped.contains(low_reversed << 4 | high_reversed));
+      ASSERT_TRUE(swapped_low.contains(low_reversed));
       if (b.contains(x)) {
         ASSERT_TRUE(meet(a, b).contains(x));
       }

@@ -136,6 +136,34 @@ constexpr ScalarOf<W> apply_low(AluOp op, const ScalarOf<W>& a, const ScalarOf<W
   return out.zero_extended_low();
 }
 
+// The low `size_bits` bits, zeros above.
+template <int W>
+constexpr ScalarOf<W> zero_extended(const ScalarOf<W>& a, int size_bits) {
+  if (size_bits >= W) return a;
+  if (size_bits == ScalarOf<W>::kHalf) return a.zero_extended_low();
+  const std::uint64_t mask = (1ull << size_bits) - 1;
+  ScalarOf<W> out;
+  out.bits = {a.bits.value & mask, a.bits.mask & mask};
+  // Where what is cut off is the same all over a range, its ends stay ends.
+  if ((a.whole.umin & ~mask) == (a.whole.umax & ~mask)) {
+    out.whole = Interval<W>::of_unsigned(a.whole.umin & mask, a.whole.umax & mask);
+  }
+  if (size_bits < ScalarOf<W>::kHalf && (a.low.umin & ~mask) == (a.low.umax & ~mask)) {
+    out.whole.meet(Interval<W>::of_unsigned(a.low.umin & mask, a.low.umax & mask));
+  }
+  out.sync();
+  return out;
+}
+
+// The lowest `count` bytes in reverse order, zeros above: known bits move along, ranges are gone.
+template <int ByteBits = 8, int W>
+constexpr ScalarOf<W> byte_swapped(const ScalarOf<W>& a, int count) {
+  ScalarOf<W> out;
+  out.bits = swap_bytes<ByteBits>(a.bits, count);
+  out.sync();
+  return out;
+}
+
 // Sign extension of the low `From` bits to all W.
 template <int From, int W>
 constexpr ScalarOf<W> sign_extended(const ScalarOf<W>& a) {

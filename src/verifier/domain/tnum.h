@@ -166,6 +166,17 @@ constexpr Tnum<Wide> sign_extend_to(Tnum<W> a) {
   return {Width<Wide>::to_unsigned(Width<W>::to_signed(a.value)),
           Width<Wide>::to_unsigned(Width<W>::to_signed(a.mask))};
 }
+// The lowest `count` bytes in reverse order, zeros above. A byte has eight bits but in tests.
+template <int ByteBits = 8, int W>
+constexpr Tnum<W> swap_bytes(Tnum<W> a, int count) {
+  Tnum<W> out = Tnum<W>::constant(0);
+  for (int i = 0; i < count; ++i) {
+    const int to = ByteBits * (count - 1 - i);
+    out.value |= (a.value >> (ByteBits * i) & Width<ByteBits>::kMask) << to;
+    out.mask |= (a.mask >> (ByteBits * i) & Width<ByteBits>::kMask) << to;
+  }
+  return out;
+}
 // `a` with its low bits replaced.
 template <int W, int Narrow>
 constexpr Tnum<W> with_low(Tnum<W> a, Tnum<Narrow> low) {
