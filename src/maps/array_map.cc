@@ -30,11 +30,14 @@ Result<std::unique_ptr<Map>> ArrayMap::create(const MapSpec& spec, const MapOpti
 ArrayMap::ArrayMap(const MapSpec& spec, const MapOptions& options, MapMemory memory)
     : Map(spec, options),
       memory_(std::move(memory)),
-      stride_(static_cast<std::size_t>(round_up_to_8(spec.value_size))) {}
+      stride_(static_cast<std::size_t>(round_up_to_8(spec.value_size))),
+      fast_{.values = memory_.data(),
+            .stride = stride_,
+            .cpu_stride = 0,
+            .max_entries = spec.max_entries} {}
 
 void* ArrayMap::lookup(const void* key, std::uint32_t) noexcept {
-  const std::uint32_t index = load_key32(key);
-  return index < spec().max_entries ? value_at(index) : nullptr;
+  return array_lookup(fast_, key, 0);
 }
 
 int ArrayMap::update(const void* key, const void* value, std::uint64_t flags,

@@ -10,6 +10,7 @@
 // and tests/contract/maps_contract_test.cc. Source: Linux 6.18, kernel/bpf/arraymap.c.
 #pragma once
 
+#include "maps/array_fast.h"
 #include "maps/map.h"
 #include "maps/map_memory.h"
 
@@ -32,6 +33,7 @@ class ArrayMap final : public Map {
     return fields() == nullptr ? memory_.shared() : nullptr;
   }
   const void* key_of(const void* value, std::uint32_t& index) const noexcept override;
+  FastPath fast_path() const noexcept override { return {FastPathKind::kArray, &fast_}; }
 
  private:
   ArrayMap(const MapSpec& spec, const MapOptions& options, MapMemory memory);
@@ -39,6 +41,7 @@ class ArrayMap final : public Map {
 
   MapMemory memory_;
   std::size_t stride_;
+  ArrayDescriptor fast_;
 };
 
 // What every array answers to get_next_key: the next index; the first after null or an index out of

@@ -60,6 +60,14 @@ struct HashDescriptor {
   std::uint32_t stride;
 };
 
+// Of the per-CPU types, whose values lie outside the elements: by CPU, then by element from 1.
+struct PercpuHashDescriptor {
+  HashDescriptor keys;
+  std::uint8_t* values;
+  std::uint64_t value_stride;
+  std::uint64_t cpu_stride;
+};
+
 inline constexpr std::uint32_t kNoHashElement = 0;
 
 // --- words of keys
@@ -257,6 +265,19 @@ LMN_FAST void* hash_finish(const HashDescriptor& table, const void* key,
   if (element == kNoHashElement) return nullptr;
   hash_touch(table, element);
   return const_cast<std::uint8_t*>(hash_element(table, element)) + table.key_stride;
+}
+
+LMN_FAST void* percpu_hash_finish(const PercpuHashDescriptor& table, const void* key,
+                                  std::uint64_t hash, std::uint32_t cpu) noexcept {
+  const std::uint32_t element = hash_find(table.keys, key, hash);
+  if (element == kNoHashElement) return nullptr;
+  hash_touch(table.keys, element);
+  return table.values + cpu * table.cpu_stride + (element - 1) * table.value_stride;
+}
+
+LMN_FAST void* percpu_hash_lookup(const PercpuHashDescriptor& table, const void* key,
+                                  std::uint32_t cpu) noexcept {
+  return percpu_hash_finish(table, key, hash_of_key(table.keys, key), cpu);
 }
 
 LMN_FAST void* hash_lookup(const HashDescriptor& table, const void* key) noexcept {

@@ -28,6 +28,7 @@ class HashMap final : public KeyedMap {
                  std::uint64_t flags) noexcept override LMN_EXCLUDES(lock_);
   const void* key_of(const void* value, std::uint32_t& index) const noexcept override
       LMN_EXCLUDES(lock_);
+  FastPath fast_path() const noexcept override { return {FastPathKind::kHash, &fast_}; }
 
  protected:
   int copy_element(std::uint32_t element, std::span<std::uint8_t> out,

@@ -7,9 +7,10 @@
 // node for longer ones. A node takes 6 bits at once and is half a cache line: 63 bits say which
 // prefixes of 0 to 5 further bits are there, 64 bits which of the 64 ways on have a node. Both are
 // read by population count: the nodes below and then the element numbers of the prefixes here lie
-// in one block. Bits that all prefixes below share are skipped at once, up to 48 per node, so that
-// sparse tries, IPv6 and long keys are no deeper than they are full. (Tables of all values of 16 or
-// 24 bits are larger than the caches and, read at random, slower.)
+// in one block; few elements of a node without children lie in itself. Bits that all prefixes below
+// share are skipped at once, up to 48 per node, so that sparse tries, IPv6 and long keys are no
+// deeper than they are full. (Tables of all values of 16 or 24 bits are larger than the caches and,
+// read at random, slower.)
 //
 //   const std::uint32_t element = lpm_find(table, address);
 //
@@ -30,16 +31,20 @@ namespace lmn {
 
 struct alignas(32) LpmNode {
   std::uint64_t prefixes;   // bit 2^n - 1 + v: the prefix of the n < 6 further bits v is there
-  std::uint64_t children;   // bit v: there is a node behind the 6 further bits v
   std::uint64_t skip;       // bits in front of those, from the highest
+  std::uint64_t children;   // bit v: there is a node behind the 6 further bits v
   std::uint32_t block;      // unit of the first child; behind the children are the elements, as u32
-  std::uint32_t skip_bits;  // a multiple of 6, at most kLpmSkipBitsMax
+  std::uint32_t skip_bits;  // a multiple of 6, at most kLpmSkipBitsMax; perhaps with kLpmLeafBit
 };
 static_assert(sizeof(LpmNode) == 32, "two nodes are a cache line");
 
 inline constexpr std::uint32_t kLpmStride = 6;
 inline constexpr std::uint32_t kLpmSkipBitsMax = 48;
+// A node without children and with few elements has these in itself, from `children` on.
+inline constexpr std::uint32_t kLpmLeafBit = 1u << 31;
+inline constexpr std::uint32_t kLpmLeafElementsMax = 3;
 inline constexpr std::uint32_t kLpmElementsPerUnit = sizeof(LpmNode) / sizeof(std::uint32_t);
+inline constexpr std::uint32_t kLpmBlockUnitsMax = 64 + 8;  // 64 children, 63 elements
 inline constexpr std::uint32_t kNoLpmElement = 0;
 
 // What a lookup needs to know of its map. A root entry is the element of the longest prefix of at
@@ -51,6 +56,13 @@ struct LpmDescriptor {
   std::uint64_t unit_count;
   std::uint32_t root_bits;
   std::uint32_t data_size;  // bytes of an address
+};
+
+// Of a map: where the value of element n is.
+struct LpmMapDescriptor {
+  LpmDescriptor index;
+  std::uint8_t* values;  // of element 0, if there were one
+  std::uint64_t stride;
 };
 
 // By 6 bits of an address: the bits of LpmNode::prefixes that it lies in.
@@ -120,40 +132,43 @@ LMN_FAST std::uint32_t lpm_count(std::uint64_t bits) noexcept {
   return static_cast<std::uint32_t>(__builtin_popcountll(bits));
 }
 
-// The element of the longest prefix below `unit` that the address lies in, else `best`.
+// The element of the longest prefix below `unit` that the address lies in, else `best`. What is
+// found or not, leaf or not, is chosen without branches: they would be guessed wrongly once per
+// address, which costs more than all the arithmetic.
 template <typename Address>
 LMN_FAST std::uint32_t lpm_descend(const LpmDescriptor& table, const Address& address,
                                    std::uint64_t unit, std::uint32_t best) noexcept {
-  std::uint64_t hits = 0;
-  std::uint64_t hit_prefixes = 0;
-  std::uint64_t hit_unit = 0;  // of the elements
+  const std::uint32_t* elements = &best;
+  std::uint64_t hits = 1;   // the prefixes of a node that the address lies in, and
+  std::uint64_t among = 1;  // all that it has
   std::uint32_t offset = table.root_bits;
   while (unit != 0 && unit < table.unit_count) {
     const LpmNode& node = table.units[unit];
-    const std::uint64_t children = __atomic_load_n(&node.children, __ATOMIC_RELAXED);
     const std::uint64_t prefixes = __atomic_load_n(&node.prefixes, __ATOMIC_RELAXED);
-    const std::uint64_t block = __atomic_load_n(&node.block, __ATOMIC_ACQUIRE);
-    const std::uint32_t skip_bits = __atomic_load_n(&node.skip_bits, __ATOMIC_RELAXED) & 63;
     const std::uint64_t skip = __atomic_load_n(&node.skip, __ATOMIC_RELAXED);
+    const std::uint64_t block_read = __atomic_load_n(&node.block, __ATOMIC_ACQUIRE);
+    const std::uint64_t block = block_read < table.unit_count ? block_read : 0;
+    const std::uint32_t kind = __atomic_load_n(&node.skip_bits, __ATOMIC_RELAXED);
+    const std::uint64_t is_node = static_cast<std::uint64_t>(kind >> 31) - 1;  // all bits, or none
+    const std::uint64_t children = __atomic_load_n(&node.children, __ATOMIC_RELAXED) & is_node;
+    const std::uint32_t skip_bits = kind & 63;
     const std::uint64_t window = address.window(offset);
-    if ((((window ^ skip) >> 1) >> (63 - skip_bits)) != 0) break;
+    const bool is_on_way = (((window ^ skip) >> 1) >> (63 - skip_bits)) == 0;
     const std::uint64_t bits = (window << skip_bits) >> (64 - kLpmStride);
-    const std::uint64_t here = prefixes & kLpmPaths[bits];
-    if (here != 0) {
-      hits = here;
-      hit_prefixes = prefixes;
-      hit_unit = block + lpm_count(children);
-    }
-    if ((children >> bits & 1) == 0) break;
+    const std::uint64_t here = is_on_way ? prefixes & kLpmPaths[bits] : 0;
+    const auto* in_leaf = reinterpret_cast<const std::uint32_t*>(&node.children);
+    const auto* in_block =
+        reinterpret_cast<const std::uint32_t*>(table.units + block + lpm_count(children));
+    const std::uint32_t* here_elements = is_node != 0 ? in_block : in_leaf;
+    elements = here != 0 ? here_elements : elements;
+    among = here != 0 ? prefixes : among;
+    hits = here != 0 ? here : hits;
+    if (!is_on_way || (children >> bits & 1) == 0) break;
     unit = block + lpm_count(children & ((1ull << bits) - 1));
     offset += skip_bits + kLpmStride;
   }
-  if (hits == 0) return best;
   const std::uint64_t longest = 0x8000000000000000ull >> __builtin_clzll(hits);
-  const std::uint32_t rank = lpm_count(hit_prefixes & (longest - 1));
-  if (hit_unit + rank / kLpmElementsPerUnit >= table.unit_count) return best;
-  const auto* elements = reinterpret_cast<const std::uint32_t*>(table.units + hit_unit);
-  return __atomic_load_n(elements + rank, __ATOMIC_RELAXED);
+  return __atomic_load_n(elements + lpm_count(among & (longest - 1)), __ATOMIC_RELAXED);
 }
 
 LMN_FAST const std::uint64_t* lpm_root(const LpmDescriptor& table, std::uint64_t state,
@@ -183,6 +198,21 @@ LMN_FAST std::uint32_t lpm_find(const LpmDescriptor& table, const std::uint8_t* 
   if (table.data_size == 4) return lpm_find_address(table, LpmAddress32(data));
   if (table.data_size == 16) return lpm_find_address(table, LpmAddress128(data));
   return lpm_find_address(table, LpmAddressBytes(data, table.data_size));
+}
+
+// Whether the key, a 32-bit length and an address, asks for a whole address: only those are
+// answered here, others by the map.
+LMN_FAST bool lpm_is_whole(const LpmMapDescriptor& table, const void* key) noexcept {
+  std::uint32_t length;
+  __builtin_memcpy(&length, key, sizeof length);
+  return length == table.index.data_size * 8;
+}
+
+// REQUIRES: lpm_is_whole(table, key).
+LMN_FAST void* lpm_lookup(const LpmMapDescriptor& table, const void* key) noexcept {
+  const auto* data = static_cast<const std::uint8_t*>(key) + sizeof(std::uint32_t);
+  const std::uint32_t found = lpm_find(table.index, data);
+  return found == kNoLpmElement ? nullptr : table.values + found * table.stride;
 }
 
 // Fetch the lines that lpm_find will read first: the root entry, and some time later the node.

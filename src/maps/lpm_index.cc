@@ -38,10 +38,12 @@ Result<LpmIndex> LpmIndex::create(std::uint32_t data_size, std::uint32_t max_ent
   const std::uint64_t per_prefix = 2 * (2 * (std::uint64_t{data_size} * 8 / 54) + 5);
   const std::uint64_t wanted = per_prefix * max_entries + 2 * kReservedUnits;
   const std::uint64_t most =
-      std::min<std::uint64_t>(MapMemory::size_bytes_max() / sizeof(LpmNode), UINT32_MAX - 1);
+      std::min<std::uint64_t>(MapMemory::size_bytes_max() / sizeof(LpmNode), UINT32_MAX) -
+      kLpmBlockUnitsMax;
   d.unit_count = std::min(wanted, most);
   const std::uint64_t root_count = 1ull << d.root_bits;
-  LMN_TRY(index.unit_memory_, MapMemory::create(d.unit_count * sizeof(LpmNode)));
+  LMN_TRY(index.unit_memory_,
+          MapMemory::create((d.unit_count + kLpmBlockUnitsMax) * sizeof(LpmNode)));
   LMN_TRY(index.root_memory_, MapMemory::create(2 * root_count * sizeof(std::uint64_t)));
   LMN_TRY(index.state_memory_, MapMemory::create(64));
   if (max_entries >= 1u << 17) {
@@ -83,6 +85,7 @@ LpmIndex::Way LpmIndex::find_way(const LpmAddressBytes& address, std::uint32_t l
           .offset = descriptor_.root_bits};
   while (way.unit != 0) {
     const LpmNode& node = unit(way.unit);
+    if (is_leaf(node)) break;
     const std::uint32_t start = way.offset + node.skip_bits;
     const std::uint64_t window = address.window(way.offset);
     if (length < start + kLpmStride) break;
@@ -103,20 +106,19 @@ bool LpmIndex::insert(const Way& way, const LpmAddressBytes& address, std::uint3
     LpmNode top;
     return make_chain(address, way.offset, length, element, top) && place(way, address, top);
   }
-  const LpmNode& node = unit(way.unit);
+  LpmNode& node = unit(way.unit);
   const std::uint64_t difference = address.window(way.offset) ^ node.skip;
   const std::uint32_t common =
       std::min(static_cast<std::uint32_t>(std::countl_zero(difference)), length - way.offset);
-  if (common < node.skip_bits) {
+  const std::uint32_t skip_bits = skip_bits_of(node);
+  if (common < skip_bits) {
     return split(way, common / kLpmStride * kLpmStride, address, length, element);
   }
-  const std::uint32_t start = way.offset + node.skip_bits;
+  const std::uint32_t start = way.offset + skip_bits;
   if (length - start < kLpmStride) {
     const std::uint32_t at = place_of(address.window(start), length - start);
     if ((node.prefixes >> at & 1) != 0) {
-      auto* elements =
-          reinterpret_cast<std::uint32_t*>(&unit(node.block + lpm_count(node.children)));
-      __atomic_store_n(&elements[lpm_count(node.prefixes & bits_below(at))], element,
+      __atomic_store_n(elements_of(node) + lpm_count(node.prefixes & bits_below(at)), element,
                        __ATOMIC_RELEASE);
       return true;
     }
@@ -190,7 +192,7 @@ void LpmIndex::remove(const std::uint8_t* data, std::uint32_t length, Parent par
   unit_limit_ = descriptor_.unit_count;
   Way way = find_way(address, length);
   LMN_ASSERT(way.unit != 0);
-  const std::uint32_t start = way.offset + unit(way.unit).skip_bits;
+  const std::uint32_t start = way.offset + skip_bits_of(unit(way.unit));
   Draft draft;
   load(draft, unit(way.unit));
   free_later(unit(way.unit));
@@ -207,8 +209,7 @@ void LpmIndex::remove(const std::uint8_t* data, std::uint32_t length, Parent par
     gone_.push_back({way.unit, size_class_of(1)});
     set_root_unit(address, 0);
   } else {
-    const bool is_joined = join_only_child(draft.node, draft);
-    const bool is_stored = is_joined || store(draft);
+    const bool is_stored = join_only_child(draft) || store(draft);
     LMN_ASSERT(is_stored);
     const bool is_placed = place(way, address, draft.node);
     LMN_ASSERT(is_placed);
@@ -271,16 +272,27 @@ void LpmIndex::change_range(const LpmAddressBytes& address, std::uint32_t length
 
 void LpmIndex::load(Draft& draft, const LpmNode& node) const noexcept {
   draft.node = node;
-  const std::uint32_t child_count = lpm_count(node.children);
-  std::copy_n(&unit(node.block), child_count, draft.children.begin());
-  const auto* elements = reinterpret_cast<const std::uint32_t*>(&unit(node.block + child_count));
-  std::copy_n(elements, lpm_count(node.prefixes), draft.elements.begin());
+  std::copy_n(elements_of(const_cast<LpmNode&>(node)), lpm_count(node.prefixes),
+              draft.elements.begin());
+  if (is_leaf(node)) {
+    draft.node.children = 0;
+    draft.node.skip_bits = skip_bits_of(node);
+  } else {
+    std::copy_n(&unit(node.block), lpm_count(node.children), draft.children.begin());
+  }
 }
 
-// Gives the draft a block of its own.
+// Gives the draft a block of its own, if it needs one.
 bool LpmIndex::store(Draft& draft) noexcept {
   const std::uint32_t child_count = lpm_count(draft.node.children);
   const std::uint32_t element_count = lpm_count(draft.node.prefixes);
+  if (child_count == 0 && element_count <= kLpmLeafElementsMax) {
+    draft.node.skip_bits |= kLpmLeafBit;
+    draft.node.block = 0;
+    std::memcpy(elements_in(draft.node), draft.elements.data(),
+                element_count * sizeof(std::uint32_t));
+    return true;
+  }
   const std::uint32_t element_units =
       (element_count + kLpmElementsPerUnit - 1) / kLpmElementsPerUnit;
   const std::uint32_t block = allocate(size_class_of(child_count + element_units));
@@ -331,17 +343,16 @@ void LpmIndex::drop_element(Draft& draft, std::uint32_t at) noexcept {
 }
 
 // A node with nothing but one child: the child, skipping more, if that many bits can be skipped.
-bool LpmIndex::join_only_child(LpmNode& node, const Draft& draft) noexcept {
+bool LpmIndex::join_only_child(Draft& draft) noexcept {
+  const LpmNode& node = draft.node;
   if (node.prefixes != 0 || !std::has_single_bit(node.children)) return false;
-  const LpmNode& child = draft.children[0];
+  LpmNode child = draft.children[0];
   const std::uint32_t own_bits = node.skip_bits + kLpmStride;
-  if (own_bits + child.skip_bits > kLpmSkipBitsMax) return false;
+  if (own_bits + skip_bits_of(child) > kLpmSkipBitsMax) return false;
   const auto way_on = static_cast<std::uint64_t>(std::countr_zero(node.children));
-  node = {.prefixes = child.prefixes,
-          .children = child.children,
-          .skip = node.skip | way_on << (64 - own_bits) | child.skip >> own_bits,
-          .block = child.block,
-          .skip_bits = own_bits + child.skip_bits};
+  child.skip = node.skip | way_on << (64 - own_bits) | child.skip >> own_bits;
+  child.skip_bits += own_bits;
+  draft.node = child;
   return true;
 }
 
@@ -385,6 +396,7 @@ void LpmIndex::put_on_list(Block block) noexcept {
 }
 
 void LpmIndex::free_later(const LpmNode& node) noexcept {
+  if (is_leaf(node)) return;
   const std::uint32_t element_units =
       (lpm_count(node.prefixes) + kLpmElementsPerUnit - 1) / kLpmElementsPerUnit;
   gone_.push_back({node.block, size_class_of(lpm_count(node.children) + element_units)});

@@ -54,7 +54,7 @@ class LpmIndex {
   static constexpr std::uint32_t kDepthMax = 2048 / kLpmStride + 2;
   static constexpr std::array<std::uint32_t, 12> kBlockUnits = {1,  2,  3,  4,  6,  8,
                                                                 12, 16, 24, 32, 48, 72};
-  static_assert(kBlockUnits.back() == 64 + 8, "64 children and 63 elements");
+  static_assert(kBlockUnits.back() == kLpmBlockUnitsMax, "every node has a block");
   // Kept from put(), so that remove() never lacks memory.
   static constexpr std::uint32_t kReservedUnits = 4096;
 
@@ -106,12 +106,23 @@ class LpmIndex {
 
   void load(Draft& draft, const LpmNode& node) const noexcept;
   bool store(Draft& draft) noexcept;
+  static bool is_leaf(const LpmNode& node) noexcept { return (node.skip_bits & kLpmLeafBit) != 0; }
+  static std::uint32_t skip_bits_of(const LpmNode& node) noexcept {
+    return node.skip_bits & ~kLpmLeafBit;
+  }
+  static std::uint32_t* elements_in(LpmNode& leaf) noexcept {
+    return reinterpret_cast<std::uint32_t*>(&leaf.children);
+  }
+  std::uint32_t* elements_of(LpmNode& node) const noexcept {
+    if (is_leaf(node)) return elements_in(node);
+    return reinterpret_cast<std::uint32_t*>(&unit(node.block + lpm_count(node.children)));
+  }
   void write_unit(std::uint64_t number, const LpmNode& node) noexcept;
   static void add_child(Draft& draft, std::uint32_t bits, const LpmNode& child) noexcept;
   static void drop_child(Draft& draft, std::uint32_t bits) noexcept;
   static void set_element(Draft& draft, std::uint32_t at, std::uint32_t element) noexcept;
   static void drop_element(Draft& draft, std::uint32_t at) noexcept;
-  static bool join_only_child(LpmNode& node, const Draft& draft) noexcept;
+  bool join_only_child(Draft& draft) noexcept;
 
   // 0 without memory.
   std::uint32_t allocate(std::size_t size_class) noexcept;

@@ -12,7 +12,9 @@
 #include <cerrno>
 #include <cstring>
 #include <random>
+#include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "maps/lpm_index.h"
@@ -222,56 +224,62 @@ TEST(LpmIndex, WithoutMemoryNothingChanges) {
   for (const auto& data : there) EXPECT_EQ(lpm_find(index->descriptor(), data.data()), 0u);
 }
 
-// Prefixes of one address: /0 to /32 of even length are always there, odd ones come and go. A
-// reader sees the longest even one or one longer; and a whole range of addresses at once under a
-// short prefix: never its end new and its begin old.
-TEST(LpmIndex, ReadersBesideAWriterSeeTheOldOrTheNew) {
-  auto map = make_trie(4, 4000);
-  struct Entry {
-    std::uint32_t length;
-    std::uint32_t data;
-  };
-  const std::uint32_t address = 0x0a0b0c0d;
-  for (std::uint64_t length = 0; length <= 30; length += 2) {
-    const Entry entry = {static_cast<std::uint32_t>(length), __builtin_bswap32(address)};
-    ASSERT_EQ(map->update(&entry, &length, 0, 0), 0);
+// Prefixes of one address: those of even length are always there, odd ones come and go, and so do
+// neighbours, so that blocks move and are used again. The element of length n is n + 1.
+class NestedPrefixes {
+ public:
+  static constexpr std::uint32_t kAddress = 0x0a0b0c0d;
+
+  NestedPrefixes() : index_(std::move(*LpmIndex::create(4, 4000))) {
+    for (std::uint32_t length = 0; length <= 32; length += 2) put(kAddress, length);
   }
+  std::uint32_t find(std::uint32_t address) const {
+    const std::uint32_t data = __builtin_bswap32(address);
+    return lpm_find(index_.descriptor(), reinterpret_cast<const std::uint8_t*>(&data));
+  }
+  void change(std::mt19937& random) {
+    toggle(kAddress, random() % 16 * 2 + 1);
+    toggle((kAddress & 0xfffc0000) | 0x20000 | random() % 1024, 25 + random() % 8);
+  }
+
+ private:
+  void put(std::uint32_t address, std::uint32_t length) {
+    const std::uint32_t data = __builtin_bswap32(address);
+    ASSERT_TRUE(index_.put(reinterpret_cast<const std::uint8_t*>(&data), length, length + 1));
+  }
+  void toggle(std::uint32_t address, std::uint32_t length) {
+    const std::uint32_t masked = address & (0xffffffffu << (32 - length));
+    const auto [place, is_new] = there_.insert({masked, length});
+    if (is_new) return put(masked, length);
+    there_.erase(place);
+    const std::uint32_t data = __builtin_bswap32(masked);
+    // Of a prefix of odd length, the even one around it; the index asks only for short ones.
+    index_.remove(reinterpret_cast<const std::uint8_t*>(&data), length,
+                  {.element = length, .length = length - 1});
+  }
+
+  LpmIndex index_;
+  std::set<std::pair<std::uint32_t, std::uint32_t>> there_;
+};
+
+TEST(LpmIndex, ReadersBesideAWriterSeeTheOldOrTheNew) {
+  NestedPrefixes prefixes;
   std::atomic<bool> is_done{false};
   std::atomic<int> wrong{0};
   const auto read = [&] {
     while (!is_done.load(std::memory_order_relaxed)) {
-      const Entry key = {32, __builtin_bswap32(address)};
-      const auto* value = static_cast<std::uint64_t*>(map->lookup(&key, 0));
-      if (value == nullptr || __atomic_load_n(value, __ATOMIC_RELAXED) < 30) ++wrong;
-      const Entry beside = {32, __builtin_bswap32(address ^ 0x1000)};  // leaves at bit 19
-      const auto* shorter = static_cast<std::uint64_t*>(map->lookup(&beside, 0));
-      const std::uint64_t seen =
-          shorter == nullptr ? 99 : __atomic_load_n(shorter, __ATOMIC_RELAXED);
-      if (seen != 18 && seen != 19) ++wrong;
+      if (prefixes.find(NestedPrefixes::kAddress) != 33) ++wrong;
+      for (const std::uint32_t bit : {0u, 5u, 11u, 12u, 13u, 17u, 22u, 28u, 31u}) {
+        // Leaves the others behind `bit` bits: the prefix of that length if there, or one shorter.
+        const std::uint32_t seen = prefixes.find(NestedPrefixes::kAddress ^ (0x80000000u >> bit));
+        if (seen != bit + 1 && (bit % 2 == 0 || seen != bit)) ++wrong;
+      }
     }
   };
   std::thread first(read);
   std::thread second(read);
   std::mt19937 random(1);
-  for (int step = 0; step < 30'000; ++step) {
-    const std::uint64_t length = random() % 16 * 2 + 1;
-    const Entry entry = {static_cast<std::uint32_t>(length), __builtin_bswap32(address)};
-    if (random() % 2 == 0) {
-      map->update(&entry, &length, 0, 0);
-    } else {
-      map->erase(&entry);
-    }
-    // Neighbours, so that blocks move and are used again.
-    const std::uint64_t other = 77;
-    const Entry neighbour = {
-        25 + static_cast<std::uint32_t>(random() % 8),
-        __builtin_bswap32((address & 0xfffc0000) | 0x20000 | random() % 0xffff)};
-    if (random() % 2 == 0) {
-      map->update(&neighbour, &other, 0, 0);
-    } else {
-      map->erase(&neighbour);
-    }
-  }
+  for (int step = 0; step < 100'000; ++step) prefixes.change(random);
   is_done = true;
   first.join();
   second.join();

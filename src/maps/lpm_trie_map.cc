@@ -49,13 +49,13 @@ std::uint32_t bit_of(const std::uint8_t* data, std::uint32_t index) noexcept {
   return (data[index / 8] >> (7 - index % 8)) & 1u;
 }
 
-std::uint32_t find_anywhere(const LpmDescriptor& table, const std::uint8_t* data) noexcept {
-  return lpm_find(table, data);
+void* lookup_anywhere(const LpmMapDescriptor& table, const void* key) noexcept {
+  return lpm_lookup(table, key);
 }
 
-LMN_BIT_INSTRUCTIONS std::uint32_t find_by_bit_instructions(const LpmDescriptor& table,
-                                                            const std::uint8_t* data) noexcept {
-  return lpm_find(table, data);
+LMN_BIT_INSTRUCTIONS void* lookup_by_bit_instructions(const LpmMapDescriptor& table,
+                                                      const void* key) noexcept {
+  return lpm_lookup(table, key);
 }
 
 }  // namespace
@@ -65,34 +65,46 @@ Result<std::unique_ptr<Map>> create_lpm_trie_map(const MapSpec& spec, const MapO
   return LpmTrieMap::create(spec, options);
 }
 
+Result<LpmTrieMap::Memory> LpmTrieMap::reserve_memory(const MapSpec& spec) {
+  const std::uint64_t node_stride = node_bytes(spec.key_size - kLengthBytes);
+  const std::uint64_t value_stride = round_up_to_8(spec.value_size);
+  // n entries need at most n - 1 intermediate nodes; a replacement takes its own before it lets go.
+  const auto count = [](std::uint64_t wanted, std::uint64_t stride) {
+    const std::uint64_t most =
+        std::min<std::uint64_t>(MapMemory::size_bytes_max() / stride, UINT32_MAX - 1);
+    return static_cast<std::uint32_t>(std::min(wanted, most));
+  };
+  Memory memory;
+  memory.node_count = count(2 * std::uint64_t{spec.max_entries} + 2, node_stride);
+  memory.value_count = count(std::uint64_t{spec.max_entries} + kQuarantine + 1, value_stride);
+  LMN_TRY(memory.nodes, MapMemory::create(memory.node_count * node_stride));
+  LMN_TRY(memory.values, MapMemory::create(memory.value_count * value_stride));
+  LMN_TRY(memory.released,
+          MapMemory::create(std::uint64_t{memory.value_count} * sizeof(std::uint32_t)));
+  return memory;
+}
+
 Result<std::unique_ptr<Map>> LpmTrieMap::create(const MapSpec& spec, const MapOptions& options) {
   LMN_CHECK_OK(check_spec(spec));
-  const std::uint64_t stride =
-      sizeof(Node) + round_up_to_8(spec.key_size - kLengthBytes) + round_up_to_8(spec.value_size);
-  // n entries need at most n - 1 intermediate nodes.
-  const std::uint64_t wanted = 2 * std::uint64_t{spec.max_entries} + kQuarantine;
-  const std::uint64_t capacity =
-      std::min({wanted, MapMemory::size_bytes_max() / stride, std::uint64_t{UINT32_MAX - 1}});
-  auto memory = MapMemory::create(capacity * stride);
+  auto memory = reserve_memory(spec);
   if (!memory) return make_error(std::move(memory.error()).with_context(spec.name));
   auto index = LpmIndex::create(spec.key_size - kLengthBytes, spec.max_entries);
   if (!index) return make_error(std::move(index.error()).with_context(spec.name));
-  return std::unique_ptr<Map>(new LpmTrieMap(
-      spec, options, std::move(*memory), static_cast<std::uint32_t>(capacity), std::move(*index)));
+  return std::unique_ptr<Map>(new LpmTrieMap(spec, options, std::move(*memory), std::move(*index)));
 }
 
-LpmTrieMap::LpmTrieMap(const MapSpec& spec, const MapOptions& options, MapMemory memory,
-                       std::uint32_t node_capacity, LpmIndex index)
+LpmTrieMap::LpmTrieMap(const MapSpec& spec, const MapOptions& options, Memory memory,
+                       LpmIndex index)
     : Map(spec, options),
       memory_(std::move(memory)),
       data_size_(spec.key_size - kLengthBytes),
-      data_stride_(static_cast<std::size_t>(round_up_to_8(data_size_))),
-      stride_(sizeof(Node) + data_stride_ +
-              static_cast<std::size_t>(round_up_to_8(spec.value_size))),
-      node_capacity_(node_capacity),
-      find_(has_bit_instructions() ? find_by_bit_instructions : find_anywhere),
+      node_stride_(node_bytes(data_size_)),
+      value_stride_(static_cast<std::size_t>(round_up_to_8(spec.value_size))),
+      lookup_(has_bit_instructions() ? lookup_by_bit_instructions : lookup_anywhere),
       index_(std::move(index)),
-      fast_(index_.descriptor()) {}
+      fast_{.index = index_.descriptor(),
+            .values = memory_.values.data() - value_stride_,
+            .stride = value_stride_} {}
 
 LpmTrieMap::Prefix LpmTrieMap::parse(const void* key) noexcept {
   return {load_key32(key), static_cast<const std::uint8_t*>(key) + kLengthBytes};
@@ -118,7 +130,7 @@ std::uint32_t LpmTrieMap::find_longest(const Prefix& key) const noexcept {
     const Node& here = node(number);
     const std::uint32_t matched = match_length(number, key);
     if (matched < here.prefix_length) break;
-    if (here.is_intermediate == 0) found = number;
+    if (here.value != kNone) found = number;
     if (matched == data_size_ * 8) break;
     number = here.child[bit_of(key.data, here.prefix_length)];
   }
@@ -126,21 +138,17 @@ std::uint32_t LpmTrieMap::find_longest(const Prefix& key) const noexcept {
 }
 
 void* LpmTrieMap::lookup(const void* key, std::uint32_t) noexcept {
-  const Prefix prefix = parse(key);
-  if (prefix.length == data_size_ * 8) {
-    const std::uint32_t found = find_(fast_, prefix.data);
-    return found == kNone ? nullptr : value_of(found);
-  }
+  if (lpm_is_whole(fast_, key)) return lookup_(fast_, key);
   const SpinGuard guard(lock_);
-  const std::uint32_t found = find_longest(prefix);
-  return found == kNone ? nullptr : value_of(found);
+  const std::uint32_t found = find_longest(parse(key));
+  return found == kNone ? nullptr : value_at(node(found).value);
 }
 
 int LpmTrieMap::copy_value(const void* key, std::span<std::uint8_t> out, std::uint64_t) noexcept {
   const SpinGuard guard(lock_);
   const std::uint32_t found = find_longest(parse(key));
   if (found == kNone) return -ENOENT;
-  load_value(out.data(), value_of(found), spec().value_size);
+  load_value(out.data(), value_at(node(found).value), spec().value_size);
   return 0;
 }
 
@@ -170,23 +178,21 @@ int LpmTrieMap::insert(const Prefix& key, const void* value, std::uint64_t flags
     slot = &here.child[bit_of(key.data, here.prefix_length)];
   }
   const bool is_same = *slot != kNone && node(*slot).prefix_length == matched;
-  const bool is_replacement = is_same && node(*slot).is_intermediate == 0;
+  const bool is_replacement = is_same && !is_intermediate(*slot);
   if (is_replacement && flags == BPF_NOEXIST) return -EEXIST;
   const int error = is_replacement ? 0 : check_add(flags);
   if (error != 0) return error;
 
-  const bool is_fork_needed = !is_same && *slot != kNone && matched != key.length;
-  const std::uint32_t fresh = take();
-  const std::uint32_t fork = fresh != kNone && is_fork_needed ? take() : kNone;
-  const bool has_nodes = fresh != kNone && (!is_fork_needed || fork != kNone);
-  if (has_nodes) {
-    node(fresh) = {{kNone, kNone}, key.length, 0};
-    std::memcpy(data_of(fresh), key.data, data_size_);
-    store_value(value_of(fresh), value, spec().value_size);
-  }
-  if (!has_nodes || !index_.put(key.data, key.length, fresh)) {
-    if (fork != kNone) release(fork);
-    if (fresh != kNone) release(fresh);
+  std::uint32_t fresh = kNone;
+  std::uint32_t fork = kNone;
+  if (!take_nodes(!is_same && *slot != kNone && matched != key.length, fresh, fork)) return -ENOMEM;
+  node(fresh).prefix_length = key.length;
+  std::memcpy(data_of(fresh), key.data, data_size_);
+  store_value(value_at(node(fresh).value), value, spec().value_size);
+  if (!index_.put(key.data, key.length, node(fresh).value)) {
+    if (fork != kNone) release_node(fork);
+    release_value(node(fresh).value);
+    release_node(fresh);
     return -ENOMEM;
   }
 
@@ -195,7 +201,8 @@ int LpmTrieMap::insert(const Prefix& key, const void* value, std::uint64_t flags
     node(fresh).child[0] = node(old).child[0];
     node(fresh).child[1] = node(old).child[1];
     *slot = fresh;
-    release(old);
+    if (is_replacement) release_value(node(old).value);
+    release_node(old);
   } else if (*slot == kNone) {
     *slot = fresh;
   } else {
@@ -216,7 +223,7 @@ void LpmTrieMap::part(std::uint32_t* slot, std::uint32_t fresh, std::uint32_t fo
     return;
   }
   const std::uint32_t side = bit_of(data_of(fresh), matched);
-  node(fork) = {{kNone, kNone}, matched, 1};
+  node(fork) = {{kNone, kNone}, matched, kNone};
   std::memcpy(data_of(fork), data_of(old), data_size_);
   node(fork).child[side] = fresh;
   node(fork).child[1 - side] = old;
@@ -237,7 +244,7 @@ int LpmTrieMap::erase(const void* key) noexcept {
     parent_link = link;
     link = &here.child[bit_of(prefix.data, here.prefix_length)];
   }
-  if (*link == kNone || node(*link).is_intermediate != 0) return -ENOENT;
+  if (*link == kNone || is_intermediate(*link)) return -ENOENT;
   index_.remove(prefix.data, prefix.length, parent_of(*link));
   remove(link, parent_link);
   --entry_count_;
@@ -250,28 +257,29 @@ LpmIndex::Parent LpmTrieMap::parent_of(std::uint32_t number) const noexcept {
   if (length == 0) return {};
   const std::uint32_t parent = find_longest({length - 1, data_of(number)});
   if (parent == kNone) return {};
-  return {.element = parent, .length = node(parent).prefix_length};
+  return {.element = node(parent).value, .length = node(parent).prefix_length};
 }
 
 // Takes the entry out that `link` points to; `parent_link` points to its parent, or is null.
 void LpmTrieMap::remove(std::uint32_t* link, std::uint32_t* parent_link) noexcept {
   const std::uint32_t gone = *link;
   Node& here = node(gone);
+  release_value(here.value);
   if (here.child[0] != kNone && here.child[1] != kNone) {
-    here.is_intermediate = 1;
+    here.value = kNone;
     return;
   }
   const bool is_leaf = here.child[0] == kNone && here.child[1] == kNone;
-  if (is_leaf && parent_link != nullptr && node(*parent_link).is_intermediate != 0) {
+  if (is_leaf && parent_link != nullptr && is_intermediate(*parent_link)) {
     // The fork above has one child left: that one takes its place.
     const std::uint32_t fork = *parent_link;
     const Node& above = node(fork);
     *parent_link = above.child[0] == gone ? above.child[1] : above.child[0];
-    release(fork);
+    release_node(fork);
   } else {
     *link = here.child[0] != kNone ? here.child[0] : here.child[1];
   }
-  release(gone);
+  release_node(gone);
 }
 
 // The first entry of the subtree in the order of get_next_key.
@@ -279,8 +287,8 @@ std::uint32_t LpmTrieMap::leftmost(std::uint32_t number) const noexcept {
   std::uint32_t found = kNone;
   while (number != kNone) {
     const Node& here = node(number);
-    if (here.is_intermediate == 0) found = number;
-    const bool goes_right = here.is_intermediate == 0 && here.child[0] == kNone;
+    if (here.value != kNone) found = number;
+    const bool goes_right = here.value != kNone && here.child[0] == kNone;
     number = here.child[goes_right ? 1 : 0];
   }
   return found;
@@ -299,12 +307,12 @@ std::uint32_t LpmTrieMap::find_successor(const Prefix& key) const noexcept {
     if (here.prefix_length == key.length) break;
     number = here.child[bit_of(key.data, here.prefix_length)];
   }
-  if (number == kNone || node(number).is_intermediate != 0) return leftmost(root_);
+  if (number == kNone || is_intermediate(number)) return leftmost(root_);
   for (; depth > 1; --depth) {
     const std::uint32_t below = path[depth - 1];
     const Node& above = node(path[depth - 2]);
     if (above.child[0] == below && above.child[1] != kNone) return leftmost(above.child[1]);
-    if (above.is_intermediate == 0) return path[depth - 2];
+    if (above.value != kNone) return path[depth - 2];
   }
   return kNone;
 }
@@ -319,26 +327,41 @@ int LpmTrieMap::next_key(const void* key, void* next) noexcept {
   return 0;
 }
 
-std::uint32_t LpmTrieMap::take() noexcept {
-  const bool has_untouched = untouched_index_ < node_capacity_;
-  if (released_count_ <= kQuarantine && has_untouched) return ++untouched_index_;
-  if (released_first_ == kNone) return kNone;
-  const std::uint32_t number = released_first_;
-  released_first_ = node(number).child[0];
-  if (released_first_ == kNone) released_last_ = kNone;
-  --released_count_;
-  return number;
+bool LpmTrieMap::take_nodes(bool needs_fork, std::uint32_t& fresh, std::uint32_t& fork) noexcept {
+  const std::uint32_t value = take_value();
+  fresh = value == kNone ? kNone : take_node();
+  fork = needs_fork && fresh != kNone ? take_node() : kNone;
+  if (fresh != kNone && (fork != kNone || !needs_fork)) {
+    node(fresh) = {{kNone, kNone}, 0, value};
+    return true;
+  }
+  if (fresh != kNone) release_node(fresh);
+  if (value != kNone) release_value(value);
+  return false;
 }
 
-void LpmTrieMap::release(std::uint32_t number) noexcept {
-  node(number).child[0] = kNone;
-  if (released_last_ == kNone) {
-    released_first_ = number;
-  } else {
-    node(released_last_).child[0] = number;
+std::uint32_t LpmTrieMap::take_node() noexcept {
+  if (released_node_ != kNone) {
+    const std::uint32_t number = released_node_;
+    released_node_ = node(number).child[0];
+    return number;
   }
-  released_last_ = number;
-  ++released_count_;
+  return untouched_node_ < memory_.node_count ? ++untouched_node_ : kNone;
+}
+
+void LpmTrieMap::release_node(std::uint32_t number) noexcept {
+  node(number).child[0] = released_node_;
+  released_node_ = number;
+}
+
+std::uint32_t LpmTrieMap::take_value() noexcept {
+  const bool has_untouched = untouched_value_ < memory_.value_count;
+  if (released_end_ - released_first_ <= kQuarantine && has_untouched) return ++untouched_value_;
+  return released_first_ == released_end_ ? kNone : released_at(released_first_++);
+}
+
+void LpmTrieMap::release_value(std::uint32_t value) noexcept {
+  released_at(released_end_++) = value;
 }
 
 }  // namespace lmn

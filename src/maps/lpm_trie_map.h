@@ -10,10 +10,11 @@
 // (lpm_index.h) answers what programs ask, the longest prefix of a whole address, without a lock
 // and in a few cache lines; every change is made in both. The trie answers the rest.
 //
-// Nodes are numbered and live in memory reserved at creation; with very large max_entries as much
-// is reserved as the machine has, and an update beyond that is -ENOMEM, as in the kernel. A removed
-// node is used again only after kQuarantine others: a value address a program holds goes on showing
-// the old value.
+// Nodes and values are numbered and live in memory reserved at creation; with very large
+// max_entries as much is reserved as the machine has, and an update beyond that is -ENOMEM, as in
+// the kernel. Values lie by themselves, so that lookups touch no more lines than they must. A
+// removed value is used again only after kQuarantine others: a value address a program holds goes
+// on showing the old value.
 // Invariants: (1) an intermediate node has two children; (2) a child's prefix is longer than its
 // parent's and begins with it; (3) entry_count_ nodes are not intermediate; (4) those are in the
 // index too.
@@ -41,6 +42,7 @@ class LpmTrieMap final : public Map {
   int copy_value(const void* key, std::span<std::uint8_t> out,
                  std::uint64_t flags) noexcept override LMN_EXCLUDES(lock_);
   int next_key(const void* key, void* next) noexcept override LMN_EXCLUDES(lock_);
+  FastPath fast_path() const noexcept override { return {FastPathKind::kLpm, &fast_}; }
 
  private:
   static constexpr std::uint32_t kNone = 0;
@@ -49,7 +51,18 @@ class LpmTrieMap final : public Map {
   struct Node {
     std::uint32_t child[2];  // kNone: none
     std::uint32_t prefix_length;
-    std::uint32_t is_intermediate;
+    std::uint32_t value;  // kNone: intermediate
+  };
+  static std::size_t node_bytes(std::uint32_t data_size) {
+    return (sizeof(Node) + data_size + alignof(Node) - 1) / alignof(Node) * alignof(Node);
+  }
+  // The memory, by what is in it.
+  struct Memory {
+    MapMemory nodes;
+    MapMemory values;
+    MapMemory released;  // numbers of removed values, a ring
+    std::uint32_t node_count = 0;
+    std::uint32_t value_count = 0;
   };
   // A key taken apart.
   struct Prefix {
@@ -57,18 +70,22 @@ class LpmTrieMap final : public Map {
     const std::uint8_t* data;
   };
 
-  using FindFn = std::uint32_t (*)(const LpmDescriptor&, const std::uint8_t*) noexcept;
+  using LookupFn = void* (*)(const LpmMapDescriptor&, const void*) noexcept;
 
-  LpmTrieMap(const MapSpec& spec, const MapOptions& options, MapMemory memory,
-             std::uint32_t node_capacity, LpmIndex index);
+  LpmTrieMap(const MapSpec& spec, const MapOptions& options, Memory memory, LpmIndex index);
+  static Result<Memory> reserve_memory(const MapSpec& spec);
   static Prefix parse(const void* key) noexcept;
   Node& node(std::uint32_t number) const {
-    return *reinterpret_cast<Node*>(memory_.data() + (number - 1) * stride_);
+    return *reinterpret_cast<Node*>(memory_.nodes.data() + (number - 1) * node_stride_);
   }
   std::uint8_t* data_of(std::uint32_t number) const {
     return reinterpret_cast<std::uint8_t*>(&node(number)) + sizeof(Node);
   }
-  std::uint8_t* value_of(std::uint32_t number) const { return data_of(number) + data_stride_; }
+  // Of the value, not the node, of this number.
+  std::uint8_t* value_at(std::uint32_t value) const {
+    return memory_.values.data() + (value - 1) * value_stride_;
+  }
+  bool is_intermediate(std::uint32_t number) const { return node(number).value == kNone; }
   // The bits that node and key have in common, at most the shorter one's length.
   std::uint32_t match_length(std::uint32_t number, const Prefix& key) const noexcept;
 
@@ -82,25 +99,35 @@ class LpmTrieMap final : public Map {
   void remove(std::uint32_t* link, std::uint32_t* parent_link) noexcept LMN_REQUIRES(lock_);
   std::uint32_t leftmost(std::uint32_t number) const noexcept LMN_REQUIRES(lock_);
   std::uint32_t find_successor(const Prefix& key) const noexcept LMN_REQUIRES(lock_);
-  std::uint32_t take() noexcept LMN_REQUIRES(lock_);
-  void release(std::uint32_t number) noexcept LMN_REQUIRES(lock_);
+  // A new node for the key with a new value, and a second one if `needs_fork`; false without
+  // memory.
+  bool take_nodes(bool needs_fork, std::uint32_t& fresh, std::uint32_t& fork) noexcept
+      LMN_REQUIRES(lock_);
+  std::uint32_t take_node() noexcept LMN_REQUIRES(lock_);
+  void release_node(std::uint32_t number) noexcept LMN_REQUIRES(lock_);
+  std::uint32_t take_value() noexcept LMN_REQUIRES(lock_);
+  void release_value(std::uint32_t value) noexcept LMN_REQUIRES(lock_);
+  std::uint32_t& released_at(std::uint64_t position) const LMN_REQUIRES(lock_) {
+    return reinterpret_cast<std::uint32_t*>(
+        memory_.released.data())[position % memory_.value_count];
+  }
 
-  MapMemory memory_;
+  Memory memory_;
   std::uint32_t data_size_;  // bytes
-  std::size_t data_stride_;
-  std::size_t stride_;
-  std::uint32_t node_capacity_;
-  const FindFn find_;
+  std::size_t node_stride_;
+  std::size_t value_stride_;
+  const LookupFn lookup_;
   mutable SpinLock lock_;
   LpmIndex index_ LMN_GUARDED_BY(lock_);
-  const LpmDescriptor fast_;  // what lookups without the lock read
+  const LpmMapDescriptor fast_;  // what lookups without the lock read
   std::uint32_t root_ LMN_GUARDED_BY(lock_) = kNone;
   std::uint32_t entry_count_ LMN_GUARDED_BY(lock_) = 0;
-  std::uint32_t untouched_index_ LMN_GUARDED_BY(lock_) = 0;
-  // Removed nodes, oldest first, linked by child[0].
-  std::uint32_t released_first_ LMN_GUARDED_BY(lock_) = kNone;
-  std::uint32_t released_last_ LMN_GUARDED_BY(lock_) = kNone;
-  std::uint32_t released_count_ LMN_GUARDED_BY(lock_) = 0;
+  std::uint32_t untouched_node_ LMN_GUARDED_BY(lock_) = 0;  // up to here have been taken once
+  std::uint32_t untouched_value_ LMN_GUARDED_BY(lock_) = 0;
+  std::uint32_t released_node_ LMN_GUARDED_BY(lock_) = kNone;  // linked by child[0]
+  // Removed values, oldest first: positions in memory_.released.
+  std::uint64_t released_first_ LMN_GUARDED_BY(lock_) = 0;
+  std::uint64_t released_end_ LMN_GUARDED_BY(lock_) = 0;
 };
 
 }  // namespace lmn

@@ -36,6 +36,7 @@
 
 #include "base/result.h"
 #include "base/shared_memory.h"
+#include "maps/fast_path.h"
 #include "maps/map_memory.h"
 #include "maps/value_fields.h"
 #include "packet/frame_sink.h"
@@ -190,6 +191,8 @@ class Map {
   virtual const void* key_of(const void* value, std::uint32_t& index) const noexcept;
   // For types with kMapHoldsMaps: what every inner map looks like, or null.
   virtual const MapSpec* inner_shape() const noexcept { return nullptr; }
+  // How compiled programs look keys up without calling lookup(), if the type has such a way.
+  virtual FastPath fast_path() const noexcept { return {}; }
   // The sealed memory of a BPF_F_MMAPABLE map, value 0 at offset 0, or null.
   virtual const SharedMemory* mapped_memory() const noexcept { return nullptr; }
 

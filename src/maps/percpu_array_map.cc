@@ -39,11 +39,14 @@ PercpuArrayMap::PercpuArrayMap(const MapSpec& spec, const MapOptions& options, M
     : Map(spec, options),
       memory_(std::move(memory)),
       stride_(static_cast<std::size_t>(round_up_to_8(spec.value_size))),
-      block_bytes_(memory_.size() / options.cpu_count) {}
+      block_bytes_(memory_.size() / options.cpu_count),
+      fast_{.values = memory_.data(),
+            .stride = stride_,
+            .cpu_stride = block_bytes_,
+            .max_entries = spec.max_entries} {}
 
 void* PercpuArrayMap::lookup(const void* key, std::uint32_t cpu) noexcept {
-  const std::uint32_t index = load_key32(key);
-  return index < spec().max_entries ? value_at(index, cpu) : nullptr;
+  return array_lookup(fast_, key, cpu);
 }
 
 int PercpuArrayMap::update(const void* key, const void* value, std::uint64_t flags,

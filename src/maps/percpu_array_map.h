@@ -11,6 +11,7 @@
 // Source: Linux 6.18, kernel/bpf/arraymap.c.
 #pragma once
 
+#include "maps/array_fast.h"
 #include "maps/map.h"
 #include "maps/map_memory.h"
 
@@ -27,6 +28,7 @@ class PercpuArrayMap final : public Map {
   int copy_value(const void* key, std::span<std::uint8_t> out,
                  std::uint64_t flags) noexcept override;
   int next_key(const void* key, void* next) noexcept override;
+  FastPath fast_path() const noexcept override { return {FastPathKind::kArray, &fast_}; }
 
  protected:
   int update_from_user(const void* key, std::span<const std::uint8_t> value,
@@ -41,6 +43,7 @@ class PercpuArrayMap final : public Map {
   MapMemory memory_;
   std::size_t stride_;
   std::size_t block_bytes_;
+  ArrayDescriptor fast_;
 };
 
 // Bytes of one CPU's block of `count` values: whole pages. Nothing when that is no 64-bit number.

@@ -36,13 +36,14 @@ PercpuHashMap::PercpuHashMap(const MapSpec& spec, const MapOptions& options, Has
     : KeyedMap(spec, options, std::move(table), std::move(lru)),
       values_(std::move(values)),
       stride_(static_cast<std::size_t>(round_up_to_8(spec.value_size))),
-      block_bytes_(values_.size() / options.cpu_count) {}
+      block_bytes_(values_.size() / options.cpu_count),
+      percpu_{.keys = fast_,
+              .values = values_.data(),
+              .value_stride = stride_,
+              .cpu_stride = block_bytes_} {}
 
 void* PercpuHashMap::lookup(const void* key, std::uint32_t cpu) noexcept {
-  const std::uint32_t element = hash_find(fast_, key, hash_of_key(fast_, key));
-  if (element == HashTable::kNone) return nullptr;
-  hash_touch(fast_, element);
-  return value_at(element, cpu);
+  return percpu_hash_lookup(percpu_, key, cpu);
 }
 
 int PercpuHashMap::find_or_take(const void* key, std::uint64_t hash, std::uint64_t flags,

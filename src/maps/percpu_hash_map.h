@@ -25,6 +25,7 @@ class PercpuHashMap final : public KeyedMap {
              std::uint32_t cpu) noexcept override LMN_EXCLUDES(lock_);
   int copy_value(const void* key, std::span<std::uint8_t> out,
                  std::uint64_t flags) noexcept override LMN_EXCLUDES(lock_);
+  FastPath fast_path() const noexcept override { return {FastPathKind::kPercpuHash, &percpu_}; }
 
  protected:
   int copy_element(std::uint32_t element, std::span<std::uint8_t> out,
@@ -49,6 +50,7 @@ class PercpuHashMap final : public KeyedMap {
   MapMemory values_;
   std::size_t stride_;
   std::size_t block_bytes_;
+  PercpuHashDescriptor percpu_;
 };
 
 }  // namespace lmn
