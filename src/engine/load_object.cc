@@ -12,8 +12,8 @@
 #include <cerrno>
 #include <cstring>
 
-#include "abi/map_type_info.h"
 #include "base/assert.h"
+#include "engine/object_maps.h"
 #include "engine/prove.h"
 #include "exec/interp/interpreter.h"
 #include "helpers/helpers.h"
@@ -23,30 +23,6 @@ namespace lmn {
 namespace {
 
 bool is_xdp(const ProgramSpec& program) { return program.type == BPF_PROG_TYPE_XDP; }
-
-MapSpec without_types(const MapSpec& spec) {
-  MapSpec bare = spec;
-  bare.btf = nullptr;
-  bare.btf_key_type_id = 0;
-  bare.btf_value_type_id = 0;
-  return bare;
-}
-
-// The spec of a map and of the maps in it with the types of its object, where libbpf gives them.
-MapSpec with_types(const MapSpec& spec, const std::shared_ptr<const Btf>& btf,
-                   std::uint32_t cpu_count) {
-  const MapTypeInfo* info = find_map_type_info(spec.type);
-  const bool takes_none = btf == nullptr || info == nullptr || (info->flags & kMapNoBtf) != 0;
-  MapSpec typed = takes_none ? without_types(spec) : spec;
-  if (!takes_none) typed.btf = btf;
-  if (spec.type == BPF_MAP_TYPE_PERF_EVENT_ARRAY && spec.max_entries == 0) {
-    typed.max_entries = cpu_count;  // one per CPU, as libbpf has it
-  }
-  if (spec.inner != nullptr) {
-    typed.inner = std::make_shared<const MapSpec>(with_types(*spec.inner, btf, cpu_count));
-  }
-  return typed;
-}
 
 std::string program_names(const ObjectSpec& spec) {
   std::vector<std::string> names;
@@ -126,18 +102,10 @@ Result<std::unique_ptr<Map>> ObjectLoader::make_map(const MapSpec& spec) {
   options.cpu_count = engine_.options_.cpu_count;
   options.hash_seed = engine_.options_.seed * 0x9e3779b97f4a7c15ull + engine_.next_map_id_;
   options.owners = {engine_.object_heap_.get(), engine_.deferred_.get()};
-  auto map = create_map(with_types(spec, spec_.btf, options.cpu_count), options, engine_);
-  // As libbpf does: a map whose types do not fit is made without them, and its values are bytes.
-  if (!map && spec.btf_value_type_id != 0) {
-    auto again = create_map(with_types(spec, nullptr, options.cpu_count), options, engine_);
-    if (again) {
-      engine_.log_->write(map.error().to_string() + "; made without its types");
-      map = std::move(again);
-    }
-  }
-  if (!map)
-    return make_error(std::move(map.error()).with_context(fmt::format("map '{}'", spec.name)));
-  (*map)->set_id(engine_.next_map_id_++);
+  std::string note;
+  LMN_TRY(auto map, create_object_map(spec, spec_.btf, options, engine_, note));
+  if (!note.empty()) engine_.log_->write(note);
+  map->set_id(engine_.next_map_id_++);
   return map;
 }
 
