@@ -29,6 +29,7 @@ struct Context {
   std::uint64_t nothing = 0;
   std::uint32_t whole_only = 9;
   std::uint32_t scratch[2] = {};
+  std::uint32_t small = 0x0102;
 };
 constexpr std::uint32_t kTargetBytes = 12;
 
@@ -62,6 +63,11 @@ constexpr GuestField kFields[] = {
      .size_bytes = 8,
      .is_writable = true,
      .parts = GuestField::Parts::kLoadedAndStored},
+    {.name = "small",
+     .offset = offsetof(Context, small),
+     .size_bytes = 4,
+     .parts = GuestField::Parts::kLoaded,
+     .stored_bytes = 2},
 };
 
 class GuestTypes : public ::testing::Test {
@@ -108,6 +114,13 @@ TEST_F(GuestTypes, FieldsAreWhatTheTableSays) {
             67u);
 }
 
+TEST_F(GuestTypes, PartsAreOfWhatIsStored) {
+  EXPECT_EQ(verdict_of("r0 = *(u16 *)(r1 +52)\nexit"), 0x0102u);
+  EXPECT_EQ(verdict_of("r0 = *(u16 *)(r1 +54)\nexit"), 0x0102u);
+  EXPECT_EQ(verdict_of("r0 = *(u8 *)(r1 +53)\nexit"), 1u);
+  EXPECT_EQ(verdict_of("r0 = *(u8 *)(r1 +54)\nexit"), 0u);
+}
+
 TEST_F(GuestTypes, NumbersAreWrittenWhereTheTableAllowsIt) {
   EXPECT_EQ(verdict_of("r2 = 77\n*(u32 *)(r1 +4) = r2\nr0 = *(u32 *)(r1 +4)\nexit"), 77u);
   EXPECT_EQ(context_.writable, 77u);
@@ -133,7 +146,7 @@ TEST_F(GuestTypes, MemoryBehindAFieldIsReadWithinItsBounds) {
 TEST_F(GuestTypes, NothingElseOfTheContextIsThere) {
   for (const char* text :
        {"r0 = *(u16 *)(r1 +40)\nexit", "r0 = *(u32 *)(r1 +2)\nexit", "r0 = *(u64 *)(r1 +0)\nexit",
-        "r0 = *(u32 *)(r1 +24)\nexit", "r0 = *(u32 *)(r1 +52)\nexit", "r0 = *(u32 *)(r1 -4)\nexit",
+        "r0 = *(u32 *)(r1 +24)\nexit", "r0 = *(u32 *)(r1 +56)\nexit", "r0 = *(u32 *)(r1 -4)\nexit",
         "r0 = *(s32 *)(r1 +12)\nexit", "r0 = *(u16 *)(r1 +1)\nexit"}) {
     EXPECT_EQ(summary_of(text), "kContextAccess@0") << text;
   }

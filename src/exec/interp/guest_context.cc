@@ -67,15 +67,17 @@ const Step* load_guest_field(Machine& machine, const Step* step, std::int64_t of
                                               field->kind == GuestField::Kind::kLength);
   if (field == nullptr || (extends_sign && !is_number)) return nullptr;
   XdpBuff& buff = *machine.context->buff;
-  const std::uint8_t* from = guest.context(buff) + offset;
+  const std::uint8_t* bytes = guest.context(buff);
+  const bool is_all = field->stored_bytes != 0 && size_bytes >= field->stored_bytes;
+  const std::uint8_t* from = bytes + (is_all ? field->offset : offset);
   switch (field->kind) {
     case GuestField::Kind::kNumber:
       set_number(machine, step->dst, from, size_bytes, extends_sign);
       break;
     case GuestField::Kind::kLength: {
       const std::uint32_t length = buff.length();
-      const auto* bytes = reinterpret_cast<const std::uint8_t*>(&length);
-      set_number(machine, step->dst, bytes + (offset - field->offset), size_bytes, extends_sign);
+      const auto* first = reinterpret_cast<const std::uint8_t*>(&length);
+      set_number(machine, step->dst, first + (offset - field->offset), size_bytes, extends_sign);
       break;
     }
     case GuestField::Kind::kPacketData:

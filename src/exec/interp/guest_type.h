@@ -44,6 +44,9 @@ struct GuestField {
   Kind kind = Kind::kNumber;
   bool is_writable = false;
   Parts parts = Parts::kNone;
+  // How much of the field there is behind it: a part of at least that many bytes, wherever it lies
+  // in the field, gives the whole number, as Linux's rewritten loads do. 0: all of it.
+  std::uint32_t stored_bytes = 0;
   std::uint32_t target_bytes = 0;  // of kMemory
 };
 

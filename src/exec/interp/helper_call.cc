@@ -372,6 +372,8 @@ bool set_result(Call& call, std::uint64_t result) {
     case RetKind::kPtrToSocket:
     case RetKind::kPtrToSockCommon:
       return set_owned_memory(call, result, sizeof(struct bpf_sock), kMayRead);
+    case RetKind::kPtrToTcpSock:
+      return set_owned_memory(call, result, sizeof(struct bpf_tcp_sock), kMayRead);
     case RetKind::kPtrToDynptrMem:
       if (result == 0) return true;
       machine.shadow[0] = Shadow::memory(result, static_cast<std::uint32_t>(call.alloc_size_bytes),
@@ -380,7 +382,6 @@ bool set_result(Call& call, std::uint64_t result) {
     case RetKind::kPtrToBtfId:
       return set_taken_object(call, result);
     case RetKind::kInteger:
-    case RetKind::kPtrToTcpSock:
     case RetKind::kPtrToPercpuObject:
       return true;  // the pointers were refused when the image was built
   }

@@ -59,7 +59,7 @@ bool is_result_supported(RetKind kind) {
   return kind == RetKind::kInteger || kind == RetKind::kVoid || kind == RetKind::kPtrToMapValue ||
          kind == RetKind::kPtrToMem || kind == RetKind::kPtrToDynptrMem ||
          kind == RetKind::kPtrToSocket || kind == RetKind::kPtrToSockCommon ||
-         kind == RetKind::kPtrToBtfId;
+         kind == RetKind::kPtrToTcpSock || kind == RetKind::kPtrToBtfId;
 }
 
 bool is_proto_supported(const HelperProto& proto) {
@@ -120,6 +120,8 @@ Result<void> ProgramImage::add_slot(std::uint32_t slot, std::span<Map* const> ma
     case OpClass::kBranch: {
       const bool is_long = op_info(insn.op).imm.use == FieldUse::kJump;
       LMN_TRY(step.index, target(slot, is_long ? insn.imm : insn.off));
+      // A jump to itself stands where an operation is refused (structure.h), or never ends.
+      if (op_class(insn.op) == OpClass::kJump && step.index == slot) step.op = Op::kLddwHigh;
       return {};
     }
     case OpClass::kCall:
