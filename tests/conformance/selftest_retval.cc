@@ -8,11 +8,10 @@
 //   lmn_selftest_retval DIR            all objects, and the sum
 //   lmn_selftest_retval DIR FILE...    only these
 //
-// Most of these programs are of other types than XDP but never look at their context: they compute
-// the same anywhere, and are loaded as XDP programs. A program that reads its context runs with the
-// packet pointers where its own type has them, on the bytes that its type would see; one that reads
-// anything else of it is counted as "other context". Maps that the kernel's driver fills first are
-// filled here too.
+// XDP programs go the product's way: the engine verifies, prepares and runs them. Most are of other
+// types, which the engine does not load; those run in a GuestWorld (guests/guest_world.h), by the
+// structural stage alone, with the context and the helpers of their own type. Maps that the
+// kernel's driver fills first are filled here too.
 //
 // Prints every program that did not return its value with the reason, and the sums. The exit status
 // is 0 when nothing mismatched, that is: what ran returned what it should. The folder is made by
@@ -36,19 +35,15 @@
 
 #include "base/file.h"
 #include "engine/engine.h"
-#include "exec/interp/interpreter.h"
-#include "exec/interp/trace.h"
-#include "helpers/helpers.h"
-#include "kfuncs/kfuncs.h"
+#include "guests/guest_world.h"
 #include "object/object_reader.h"
 
 namespace lmn {
 namespace {
 
 constexpr std::size_t kPacketBytes = 64;  // TEST_DATA_LEN
-constexpr std::size_t kEthernetBytes = 14;
 
-enum class Outcome : std::uint8_t { kMatched, kMismatched, kTrapped, kRefused, kOtherContext };
+enum class Outcome : std::uint8_t { kMatched, kMismatched, kTrapped, kRefused };
 
 struct Comparison {
   Outcome outcome{};
@@ -85,69 +80,11 @@ std::map<std::string, std::string> texts_of(const Btf& btf, std::string_view pre
   return out;
 }
 
-// --- contexts of other program types
-
-// A field of struct __sk_buff. Numbers come from what a test run can be given: the length is put
-// into the queue's number, everything else is 0 as the egress device is.
-#define LMN_SKB_FIELD(name, kind)                                                            \
-  {#name, offsetof(struct __sk_buff, name), sizeof(__sk_buff::name), ContextFieldKind::kind, \
-   ContextFieldRights::kRead}
-
-constexpr ContextField kSkbNumbers[] = {
-    LMN_SKB_FIELD(len, kRxQueueIndex),
-    LMN_SKB_FIELD(pkt_type, kEgressIfindex),
-    LMN_SKB_FIELD(mark, kEgressIfindex),
-    LMN_SKB_FIELD(queue_mapping, kEgressIfindex),
-    LMN_SKB_FIELD(vlan_present, kEgressIfindex),
-    LMN_SKB_FIELD(vlan_tci, kEgressIfindex),
-    LMN_SKB_FIELD(priority, kEgressIfindex),
-    LMN_SKB_FIELD(tc_index, kEgressIfindex),
-    {"cb[0]", offsetof(struct __sk_buff, cb), 4, ContextFieldKind::kEgressIfindex,
-     ContextFieldRights::kRead},
-    LMN_SKB_FIELD(napi_id, kEgressIfindex),
-    LMN_SKB_FIELD(tstamp, kEgressIfindex),
-};
-constexpr ContextField kSkbFields[] = {
-    kSkbNumbers[0],
-    kSkbNumbers[1],
-    kSkbNumbers[2],
-    kSkbNumbers[3],
-    kSkbNumbers[4],
-    kSkbNumbers[5],
-    kSkbNumbers[6],
-    kSkbNumbers[7],
-    kSkbNumbers[8],
-    kSkbNumbers[9],
-    kSkbNumbers[10],
-    LMN_SKB_FIELD(data, kPacketData),
-    LMN_SKB_FIELD(data_end, kPacketEnd),
-    LMN_SKB_FIELD(data_meta, kPacketMeta),
-};
-
-bool has_skb_pointers(std::uint32_t type) {
-  return type == BPF_PROG_TYPE_SCHED_CLS || type == BPF_PROG_TYPE_SCHED_ACT ||
-         type == BPF_PROG_TYPE_CGROUP_SKB || type == BPF_PROG_TYPE_LWT_IN ||
-         type == BPF_PROG_TYPE_LWT_OUT || type == BPF_PROG_TYPE_LWT_XMIT;
-}
-
-std::span<const ContextField> context_of(std::uint32_t type) {
-  if (type == BPF_PROG_TYPE_XDP) return kXdpMdFields;
-  if (has_skb_pointers(type)) return kSkbFields;
-  return type == BPF_PROG_TYPE_SOCKET_FILTER ? std::span<const ContextField>(kSkbNumbers)
-                                             : std::span<const ContextField>();
-}
-
-// Types that the network layer hands their packets see no Ethernet header.
-std::size_t packet_bytes_of(std::uint32_t type) {
-  const bool sees_ethernet = type == BPF_PROG_TYPE_XDP || type == BPF_PROG_TYPE_SCHED_CLS ||
-                             type == BPF_PROG_TYPE_SCHED_ACT;
-  return sees_ethernet ? kPacketBytes : kPacketBytes - kEthernetBytes;
-}
-
 // --- maps that the kernel's driver fills
 
 // struct test_val: an index and eleven numbers.
-void fill_map(const LoadedObject& object, std::string_view file) {
+template <typename Owner>
+void fill_map(const Owner& owner, std::string_view file) {
   struct Filled {
     std::string_view file;
     std::string_view map;
@@ -156,7 +93,7 @@ void fill_map(const LoadedObject& object, std::string_view file) {
                                 {"verifier_value_ptr_arith.bpf.o", "map_array_48b"}};
   for (const Filled& filled : kFilled) {
     if (filled.file != file) continue;
-    Map* map = object.find_map(filled.map);
+    Map* map = owner.find_map(filled.map);
     if (map == nullptr) continue;
     std::array<std::uint32_t, 12> value{};
     value[0] = 7 * sizeof(std::uint32_t);
@@ -170,72 +107,50 @@ void fill_map(const LoadedObject& object, std::string_view file) {
 
 // --- one program
 
+struct Ran {
+  std::uint32_t value = 0;
+  std::vector<TrapRecord> traps;
+};
+
 class Run {
  public:
   Run(const ObjectSpec& spec, std::size_t index, std::string file)
-      : spec_(spec), index_(index), file_(std::move(file)), type_(spec.programs[index].type) {}
+      : spec_(spec), program_(spec.programs[index]), file_(std::move(file)) {}
 
-  Comparison compare(const Wanted& wanted) {
-    Result<std::int32_t> value = run();
-    if (!value) return {failure_, value.error().message};
-    if (!wanted.value || *wanted.value == *value) return {Outcome::kMatched, ""};
-    return {Outcome::kMismatched, fmt::format("returned {}, not {}", *value, *wanted.value)};
+  Comparison compare(const Wanted& wanted) const {
+    const std::vector<std::uint8_t> packet(kPacketBytes);
+    const bool is_xdp = program_.type == BPF_PROG_TYPE_XDP;
+    const Result<Ran> ran = is_xdp ? run_in_engine(packet) : run_as_guest(packet);
+    if (!ran) return {Outcome::kRefused, ran.error().message};
+    if (!ran->traps.empty()) return {Outcome::kTrapped, ran->traps[0].text};
+    const auto value = static_cast<std::int32_t>(ran->value);
+    if (!wanted.value || *wanted.value == value) return {Outcome::kMatched, ""};
+    return {Outcome::kMismatched, fmt::format("returned {}, not {}", value, *wanted.value)};
   }
 
  private:
-  Result<std::int32_t> run() {
-    // All of them: a program may call others through a map.
-    for (ProgramSpec& program : spec_.programs) {
-      if (program.type != BPF_PROG_TYPE_XDP) program.expected_attach_type = BPF_XDP;
-      program.type = BPF_PROG_TYPE_XDP;
-    }
-    failure_ = Outcome::kRefused;
-    LMN_TRY(engine_, Engine::create({.cpu_count = 2, .seed = 1}));
+  Result<Ran> run_in_engine(std::span<const std::uint8_t> packet) const {
+    LMN_TRY(const auto engine, Engine::create({.cpu_count = 2, .seed = 1}));
     LoadOptions options;
     options.object_name = object_name_of(file_);
-    options.programs = {spec_.programs[index_].name};
-    LMN_TRY(LoadedObject * object, engine_->load(spec_, options));
-    Program& program = *object->find_program(options.programs[0]);
-    if (type_ != BPF_PROG_TYPE_XDP) LMN_CHECK_OK(prepare_in_own_context(program));
+    options.programs = {program_.name};
+    LMN_TRY(const LoadedObject* object, engine->load(spec_, options));
     fill_map(*object, file_);
-    const std::vector<std::uint8_t> packet(packet_bytes_of(type_));
-    TestRunOptions run;
-    if (type_ != BPF_PROG_TYPE_XDP) run.rx_queue_index = static_cast<std::uint32_t>(packet.size());
-    LMN_TRY(TestRunResult result, engine_->test_run(program, packet, run));
-    if (!result.traps.empty()) {
-      const TrapReason reason = result.traps[0].trap.reason;
-      const bool is_context =
-          reason == TrapReason::kContextAccess || reason == TrapReason::kContextWrite;
-      // The fields of struct bpf_map are the kernel's, and no map of ours is one.
-      const bool is_map = reason == TrapReason::kNotAccessible &&
-                          result.traps[0].trap.kind == interp::ValueKind::kMap;
-      failure_ = is_map ? Outcome::kRefused : Outcome::kTrapped;
-      if (is_context && type_ != BPF_PROG_TYPE_XDP) failure_ = Outcome::kOtherContext;
-      return make_error(ErrorCode::kRefused, result.traps[0].text);
-    }
-    return static_cast<std::int32_t>(result.verdict);
+    LMN_TRY(TestRunResult result,
+            engine->test_run(*object->find_program(program_.name), packet, {}));
+    return Ran{result.verdict, std::move(result.traps)};
   }
 
-  Result<void> prepare_in_own_context(Program& program) {
-    Environment environment = Engine::environment(Strictness::kTrusted);
-    environment.context = context_of(type_);
-    std::vector<MapSpec> maps;
-    for (const Map* map : program.maps) maps.push_back(map->spec());
-    LMN_TRY(StructuredProgram structured, check_structure(environment, program.spec, maps));
-    InterpreterOptions options;
-    options.btf = spec_.btf.get();
-    LMN_TRY(program.compiled,
-            make_interpreted(std::move(structured), environment, program.maps,
-                             HelperTable{helper_function, kfunc_function}, options));
-    return {};
+  Result<Ran> run_as_guest(std::span<const std::uint8_t> packet) const {
+    LMN_TRY(const auto world, guests::GuestWorld::load(spec_, program_.name));
+    fill_map(*world, file_);
+    LMN_TRY(guests::GuestRun result, world->run(packet));
+    return Ran{result.value, std::move(result.traps)};
   }
 
-  ObjectSpec spec_;
-  std::size_t index_;
+  const ObjectSpec& spec_;
+  const ProgramSpec& program_;
   std::string file_;
-  std::uint32_t type_;
-  std::unique_ptr<Engine> engine_;
-  Outcome failure_ = Outcome::kRefused;
 };
 
 // --- all of them
@@ -269,8 +184,6 @@ class Table {
         return "TRAPPED";
       case Outcome::kRefused:
         return "refused";
-      case Outcome::kOtherContext:
-        return "other context";
     }
     return "?";
   }
