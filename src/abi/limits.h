@@ -24,9 +24,11 @@ inline constexpr std::size_t kUsedMapsMax = 64;                // MAX_USED_MAPS
 inline constexpr std::size_t kKfuncsMax = 256;                 // MAX_KFUNC_DESCS
 inline constexpr std::size_t kPendingBranchesMax = 8192;       // BPF_COMPLEXITY_LIMIT_JMP_SEQ
 inline constexpr std::size_t kVerifierBytesMax =
-    64u << 20;                                       // states kept while one program is verified
-inline constexpr std::uint32_t kTailCallsMax = 33;   // MAX_TAIL_CALL_CNT
-inline constexpr std::size_t kObjectNameBytes = 16;  // BPF_OBJ_NAME_LEN, zero included
+    64u << 20;  // states kept while one program is verified
+inline constexpr std::size_t kVerifierLogBytesMax =
+    16u << 20;  // its log in the kernel's form; tools give bpf(2) buffers of up to 16 MiB
+inline constexpr std::uint32_t kTailCallsMax = 33;             // MAX_TAIL_CALL_CNT
+inline constexpr std::size_t kObjectNameBytes = 16;            // BPF_OBJ_NAME_LEN, zero included
 inline constexpr std::uint32_t kLoopIterationsMax = 8u << 20;  // BPF_MAX_LOOPS, for bpf_loop
 // Executed instructions of one packet in the checked interpreter. The kernel has no such limit;
 // ours must let every accepted program finish (8 Mi bpf_loop iterations are refused in practice by

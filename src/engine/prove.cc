@@ -8,6 +8,7 @@
 #include "helpers/helpers.h"
 #include "insn/helper_names.h"
 #include "insn/insn_table.h"
+#include "verifier/kernel_log.h"
 #include "verifier/structure.h"
 
 namespace lmn {
@@ -33,12 +34,17 @@ Error with_helper_reason(Error error, const ProgramSpec& program) {
 
 Result<VerifiedProgram> prove_program(const Environment& environment, const ProgramSpec& program,
                                       std::span<const MapSpec> maps, const Btf* btf,
-                                      VerifierReport* report) {
+                                      VerifierReport* report, const ProveLog& log) {
   auto structured = check_structure(environment, program, maps, {.defers_operations = true});
-  if (!structured) return make_error(with_helper_reason(std::move(structured).error(), program));
+  if (!structured) {
+    if (log.text != nullptr) *log.text = kernel_log_of_refusal(structured.error().message);
+    return make_error(with_helper_reason(std::move(structured).error(), program));
+  }
   VerifyOptions options;
   options.btf = btf;
   options.report = report;
+  options.log = log.text;
+  options.log_level = log.level;
   auto verified = verify(environment, *std::move(structured), options);
   if (verified) return verified;
   // An operation that was left to the paths is refused in our own words, not in Linux's.

@@ -15,7 +15,9 @@
 // Threads: a pure function. Tested by engine_test.cc.
 #pragma once
 
+#include <cstdint>
 #include <span>
+#include <string>
 
 #include "base/result.h"
 #include "spec/environment.h"
@@ -25,12 +27,18 @@
 
 namespace lmn {
 
+// Where the log in the kernel's form goes, and how much of it (verifier/kernel_log.h).
+struct ProveLog {
+  std::string* text = nullptr;
+  std::uint32_t level = 0;
+};
+
 // `maps` are the blueprints of program.maps, in that order; `btf` the object's types or null.
 // `report`, unless null, is fresh and gets what the second stage tells of a refusal.
 // Errors: as check_structure and verify; a helper that Linux has and this build does not offer has
 // the reason as remedy.
 Result<VerifiedProgram> prove_program(const Environment& environment, const ProgramSpec& program,
                                       std::span<const MapSpec> maps, const Btf* btf,
-                                      VerifierReport* report = nullptr);
+                                      VerifierReport* report = nullptr, const ProveLog& log = {});
 
 }  // namespace lmn

@@ -105,7 +105,7 @@ Result<void> check_operations(StructureDraft& draft) {
     if (is_reached.empty()) is_reached = constant_reach(draft);
     if (is_reached[at]) {
       if (!draft.options.defers_operations) return checked;
-      draft.facts.deferred.push_back({InsnIndex{at}, checked.error()});
+      draft.facts.deferred.push_back({InsnIndex{at}, checked.error(), draft.insns()[at]});
     }
     draft.facts.dead_operations.push_back(InsnIndex{at});
     draft.facts.has_backward_jumps = true;  // of what takes its place

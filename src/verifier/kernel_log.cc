@@ -90,6 +90,9 @@ KernelLog::KernelLog(const StructuredProgram& program, std::uint32_t level,
       level_(level),
       types_(types) {
   LMN_ASSERT(level <= kernel_log_level::kAll);
+  for (const DeferredOperation& deferred : program.deferred()) {
+    program_.insns[deferred.insn.value] = deferred.operation;
+  }
   if (!has(kernel_log_level::kAllPaths)) return;
   for (std::size_t f = 0; f < subprograms_.size(); ++f) {
     append(fmt::format("func#{} @{}\n", f, subprograms_[f].start.value));
@@ -97,10 +100,20 @@ KernelLog::KernelLog(const StructuredProgram& program, std::uint32_t level,
 }
 
 void KernelLog::append(std::string_view what) {
-  if (is_cut_) return;
-  is_cut_ = text_.size() + what.size() > kTextBytesMax;
-  if (is_cut_) what = "\n(the log is cut here: it is too long)\n";
   text_ += what;
+  if (text_.size() > limits::kVerifierLogBytesMax) forget_beginning();
+}
+
+// Half of the text goes, up to the end of a line; what points into it moves along.
+void KernelLog::forget_beginning() {
+  const std::size_t end = text_.find('\n', text_.size() / 2);
+  const std::size_t gone = end == std::string::npos ? text_.size() : end + 1;
+  text_.erase(0, gone);
+  const auto move = [gone](std::size_t& at) { at -= std::min(at, gone); };
+  for (std::size_t& at : branch_ends_) move(at);
+  move(line_end_);
+  move(visit_begin_);
+  move(visit_end_);
 }
 
 std::string KernelLog::function_name(std::uint32_t subprogram) const {
@@ -224,7 +237,7 @@ void KernelLog::append_state(const PathState& state) {
   const std::string words =
       state_text(state, state.frame_index(), is_whole ? ShownPlaces{} : changed(state), types_);
   if (words.empty() || (!is_whole && words.find('=') == std::string::npos)) return;
-  const bool is_on_line = line_end_ != 0 && line_end_ == text_.size() && !is_whole && !is_cut_;
+  const bool is_on_line = line_end_ != 0 && line_end_ == text_.size() && !is_whole;
   if (is_on_line) {
     text_.pop_back();
     --visit_begin_;
@@ -279,7 +292,6 @@ void KernelLog::on_next_path() {
     text_.resize(end);
     // The line of the branch may have got a state behind it since: it loses that again.
     if (end > 0) text_.back() = '\n';
-    is_cut_ = false;
   }
   is_new_path_ = true;
   line_end_ = 0;
@@ -289,7 +301,7 @@ void KernelLog::on_keep(const KnownState&) {}
 
 // The visit that was written is none: the path ends before the instruction.
 void KernelLog::on_included(const KnownState&, bool) {
-  if (!has_paths() || is_cut_) return;
+  if (!has_paths()) return;
   text_.erase(visit_begin_, visit_end_ - visit_begin_);
   if (has_joined_) text_.insert(visit_begin_, "\n");
   line_ = line_before_;
@@ -318,6 +330,13 @@ void KernelLog::on_precision(const PrecisionNote& note) {
 }
 
 // --- the end
+
+std::string kernel_log_of_refusal(std::string_view words) {
+  return fmt::format(
+      "{}\nprocessed 0 insns (limit {}) max_states_per_insn 0 total_states 0 "
+      "peak_states 0 mark_read 0\n",
+      words, limits::kInsnProcessedMax);
+}
 
 void KernelLog::finish(const VerifierReport& report, std::chrono::nanoseconds spent) {
   if (report.is_refused) {

@@ -21,14 +21,12 @@
 // maps read 0x0; where the kernel glues a state of another path to the line before, here is a line
 // break; the counts are our walk's.
 //
-//   KernelLog log(structured, kernel_log_level::kPath);
-//   options.listener = &log;  options.report = &report;
+//   options.log = &text;
+//   options.log_level = kernel_log_level::kPath;
 //   auto verified = verify(env, std::move(structured), options);
-//   log.finish(report, spent);
-//   std::cout << log.text();
 //
-// Invariants: (1) at level 1 without 2, text() holds one path at a time; (2) the text is cut at
-// kTextBytesMax, and says so.
+// Invariants: (1) at level 1 without 2, text() holds one path at a time; (2) of a text longer than
+// limits::kVerifierLogBytesMax the end is kept, as in a bpf(2) buffer that rotates.
 // Threads: one verification. Tested by kernel_log_test.cc.
 // Source: Linux 6.18, kernel/bpf/verifier.c (do_check, print_verification_stats), kernel/bpf/log.c.
 #pragma once
@@ -36,6 +34,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "insn/disasm.h"
@@ -53,10 +52,11 @@ inline constexpr std::uint32_t kFigures = 4;
 inline constexpr std::uint32_t kAll = 7;
 }  // namespace kernel_log_level
 
+// The log of a program that was refused before any path was walked.
+std::string kernel_log_of_refusal(std::string_view words);
+
 class KernelLog final : public VerifierListener {
  public:
-  static constexpr std::size_t kTextBytesMax = 64u << 20;
-
   // Copies what it needs of the program; `types` must live as long. REQUIRES: level <= kAll.
   KernelLog(const StructuredProgram& program, std::uint32_t level, const ObjectTypes& types = {});
 
@@ -79,6 +79,7 @@ class KernelLog final : public VerifierListener {
     return has(kernel_log_level::kPath) || has(kernel_log_level::kAllPaths);
   }
   void append(std::string_view what);
+  void forget_beginning();
   void end_walk();
   std::string insn_line(std::uint32_t at) const;
   std::string function_name(std::uint32_t subprogram) const;
@@ -94,7 +95,6 @@ class KernelLog final : public VerifierListener {
   std::uint32_t level_;
   ObjectTypes types_;
   std::string text_;
-  bool is_cut_ = false;
   std::vector<std::size_t> branch_ends_;  // text_.size() when each waiting path was made
   bool is_new_path_ = false;              // the next visit is the first of a path that waited
   bool shows_all_ = true;                 // the next state is shown whole

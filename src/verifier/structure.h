@@ -74,6 +74,7 @@ struct CallSite {
 struct DeferredOperation {
   InsnIndex insn;
   Error refusal;
+  Insn operation{};  // what StructuredProgram::spec() has replaced
 };
 
 struct StructureOptions {

@@ -5,15 +5,40 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
+#include <optional>
+
 #include "verifier/explain.h"
 #include "verifier/explorer.h"
+#include "verifier/kernel_log.h"
 
 namespace lmn {
 
+namespace {
+
+// Walks all paths, and writes the log meanwhile if one is wanted.
+bool run_with_log(const Environment& env, const StructuredProgram& program,
+                  const VerifyOptions& options, std::optional<Explorer>& explorer) {
+  VerifyOptions logged = options;
+  KernelLog log(program, options.log_level, {env.kernel_types, options.btf});
+  logged.listener = &log;
+  explorer.emplace(env, program, logged);
+  const auto begin = std::chrono::steady_clock::now();
+  const bool is_proved = explorer->run();
+  log.finish(explorer->report(), std::chrono::steady_clock::now() - begin);
+  *options.log = log.text();
+  return is_proved;
+}
+
+}  // namespace
+
 Result<VerifiedProgram> verify(const Environment& env, StructuredProgram program,
                                const VerifyOptions& options) {
-  Explorer explorer(env, program, options);
-  const bool is_proved = explorer.run();
+  std::optional<Explorer> walk;
+  const bool is_logged = options.log != nullptr;
+  if (!is_logged) walk.emplace(env, program, options);
+  const bool is_proved = is_logged ? run_with_log(env, program, options, walk) : walk->run();
+  Explorer& explorer = *walk;
   const VerifierReport& report = explorer.report();
   if (options.report != nullptr) *options.report = report;
   if (!is_proved) {

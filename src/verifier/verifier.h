@@ -79,7 +79,9 @@ struct VerifyOptions {
   VerifierReport* report = nullptr;  // filled on refusal
   std::uint64_t processed_max = limits::kInsnProcessedMax;
   std::size_t memory_max = limits::kVerifierBytesMax;
-  VerifierListener* listener = nullptr;  // trace.h
+  VerifierListener* listener = nullptr;  // trace.h; not with `log`
+  std::string* log = nullptr;            // gets the walk in the form of the kernel's log
+  std::uint32_t log_level = 0;           // kernel_log.h
 };
 
 // What was learnt of one instruction on all paths to it.

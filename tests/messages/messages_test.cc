@@ -19,10 +19,12 @@
 #include <string>
 #include <vector>
 
+#include "abi/limits.h"
 #include "check_report.h"
 #include "check_sarif.h"
 #include "engine/engine.h"
 #include "object_input.h"
+#include "verifier/kernel_log.h"
 
 namespace lmn {
 namespace {
@@ -65,7 +67,8 @@ std::string without_folders(std::string text) {
   return text;
 }
 
-ProgramVerdict judge(const std::string& object, Strictness strictness) {
+ProgramVerdict judge(const std::string& object, Strictness strictness,
+                     std::uint32_t log_level = 0) {
   const std::string path = LMN_BINARY_DIR "/bpf/" + object + ".bpf.o";
   ProgramVerdict verdict;
   const Result<ObjectSpec> spec = load_object_file(path);
@@ -73,7 +76,7 @@ ProgramVerdict judge(const std::string& object, Strictness strictness) {
     ADD_FAILURE() << path << ": " << (spec ? "not one program" : spec.error().to_string());
     return verdict;
   }
-  verdict = judge_program(*spec, spec->programs[0], Engine::environment(strictness));
+  verdict = judge_program(*spec, spec->programs[0], Engine::environment(strictness), log_level);
   verdict.object = path;
   return verdict;
 }
@@ -134,6 +137,25 @@ TEST_P(Messages, JsonAndSarifHaveTheSameFacts) {
     EXPECT_THAT(json.text(), HasSubstr(quoted(fact)));
     EXPECT_THAT(sarif, HasSubstr(quoted(fact)));
   }
+}
+
+// With a level, the refusal also stands in a log of the kernel's form, before its figures.
+TEST_P(Messages, AreInTheLogForTools) {
+  const std::string source = text_of(kFolder / (GetParam() + ".c"));
+  const bool is_untrusted = source.find("// check: --untrusted") != std::string::npos;
+  const ProgramVerdict verdict =
+      judge("messages_" + GetParam(), is_untrusted ? Strictness::kUntrusted : Strictness::kTrusted,
+            kernel_log_level::kPath);
+  ASSERT_TRUE(verdict.error) << "accepted";
+  const std::size_t figures = verdict.log.rfind("\nprocessed ");
+  ASSERT_NE(figures, std::string::npos) << verdict.log;
+  const std::string before = verdict.log.substr(0, figures);
+  const std::string& words = verdict.explanation.kernel_message;
+  if (!words.empty()) EXPECT_TRUE(before.ends_with(words)) << verdict.log;
+  EXPECT_LE(verdict.log.size(), limits::kVerifierLogBytesMax) << "of a loop that never ends";
+  JsonWriter json;
+  write_verdict_json(json, verdict);
+  EXPECT_THAT(json.text(), HasSubstr("\"log\":"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Mistakes, Messages, ::testing::ValuesIn(mistakes()),

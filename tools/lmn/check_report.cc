@@ -35,10 +35,12 @@ class ObjectNames final : public DisasmNames {
 // returned for a refused program.
 std::optional<VerifiedProgram> verify_program(const ObjectSpec& spec, const ProgramSpec& program,
                                               const Environment& environment,
-                                              ProgramVerdict& verdict, VerifierReport& report) {
+                                              std::uint32_t log_level, ProgramVerdict& verdict,
+                                              VerifierReport& report) {
   std::vector<MapSpec> maps;
   for (const std::uint32_t position : program.maps) maps.push_back(spec.maps[position]);
-  auto verified = prove_program(environment, program, maps, spec.btf.get(), &report);
+  const ProveLog log{log_level != 0 ? &verdict.log : nullptr, log_level};
+  auto verified = prove_program(environment, program, maps, spec.btf.get(), &report, log);
   if (!verified) {
     verdict.error = verified.error();
     return std::nullopt;
@@ -126,7 +128,7 @@ void write_refusal(JsonWriter& json, const ProgramVerdict& verdict) {
 }  // namespace
 
 ProgramVerdict judge_program(const ObjectSpec& spec, const ProgramSpec& program,
-                             const Environment& environment) {
+                             const Environment& environment, std::uint32_t log_level) {
   ProgramVerdict verdict;
   verdict.program = program.name;
   verdict.section = program.section;
@@ -142,7 +144,7 @@ ProgramVerdict judge_program(const ObjectSpec& spec, const ProgramSpec& program,
     verdict.error = Error{ErrorCode::kNotSupported,
                           fmt::format("section '{}' is no XDP program", program.section)};
   } else {
-    verified = verify_program(spec, candidate, environment, verdict, report);
+    verified = verify_program(spec, candidate, environment, log_level, verdict, report);
   }
   const auto spent = std::chrono::steady_clock::now() - start;
   verdict.time_us = static_cast<std::uint64_t>(
@@ -209,6 +211,7 @@ void write_verdict_json(JsonWriter& json, const ProgramVerdict& verdict) {
   json.field("peak_bytes", static_cast<std::uint64_t>(verdict.peak_bytes));
   json.field("time_us", verdict.time_us);
   if (verdict.error) write_refusal(json, verdict);
+  write_optional(json, "log", verdict.log);
   if (!verdict.findings.empty()) {
     json.key("warnings");
     json.begin_array();

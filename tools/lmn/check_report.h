@@ -32,6 +32,7 @@ struct ProgramVerdict {
   Explanation explanation;  // of the error
   std::string insn_text;    // the instruction that is blamed, disassembled
   std::vector<LintFinding> findings;
+  std::string log;  // in the kernel's form, if it was asked for
 };
 
 // What a load was refused with, as judge_program tells it; the times and sizes are 0.
@@ -39,8 +40,9 @@ ProgramVerdict refused_program(const ObjectSpec& spec, const ProgramSpec& progra
                                const Error& error, const VerifierReport& report);
 
 // Both stages of the verifier, and the lint for what they accept.
+// With a level (verifier/kernel_log.h) there is a log.
 ProgramVerdict judge_program(const ObjectSpec& spec, const ProgramSpec& program,
-                             const Environment& environment);
+                             const Environment& environment, std::uint32_t log_level = 0);
 
 // Lines with their ends. `with_log` adds the refusal in the kernel's words.
 std::string verdict_text(const ProgramVerdict& verdict, bool with_log);

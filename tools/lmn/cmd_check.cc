@@ -25,7 +25,7 @@ namespace {
 struct CheckWords {
   std::vector<std::string> objects;
   std::string program;
-  bool log = false;
+  std::uint32_t log = 0;  // level
   bool json = false;
   bool untrusted = false;
   std::string sarif;
@@ -44,14 +44,14 @@ std::vector<ProgramVerdict> judge_object(const std::string& path, const CheckWor
     return verdicts;
   }
   for (const std::string& note : spec->notes) {
-    if (words.log) fmt::print(stderr, "lmn: {}: note: {}\n", path, note);
+    if (words.log != 0) fmt::print(stderr, "lmn: {}: note: {}\n", path, note);
   }
   // The objects that calls give have the shape that the programs were relocated for.
   const auto types = make_kernel_types(spec->kernel_types.get());
   if (types) environment.kernel_types = types->get();
   for (const ProgramSpec& program : spec->programs) {
     if (!words.program.empty() && program.name != words.program) continue;
-    verdicts.push_back(judge_program(*spec, program, environment));
+    verdicts.push_back(judge_program(*spec, program, environment, words.log));
     verdicts.back().object = path;
   }
   return verdicts;
@@ -72,8 +72,10 @@ int cmd_check(int argc, char** argv) {
   CheckWords words;
   app.add_option("objects", words.objects, "ELF objects")->required();
   app.add_option("--prog", words.program, "only this program");
-  app.add_flag("--log", words.log,
-               "also print what the reader noticed, and refusals in Linux's words");
+  app.add_flag("--log{1}", words.log,
+               "also print what the reader noticed, and the verifier's log as Linux writes it; "
+               "--log=LEVEL: 1 the refused path, 2 all paths, 4 figures, or a sum of these")
+      ->check(CLI::Range(1, 7));
   app.add_flag("--untrusted", words.untrusted, "judge as Linux judges loaders without CAP_PERFMON");
   app.add_flag("--json", words.json, "a JSON array on standard output");
   app.add_option("--sarif", words.sarif, "also write the findings to this file, as SARIF 2.1.0");
@@ -86,7 +88,7 @@ int cmd_check(int argc, char** argv) {
   for (const std::string& path : words.objects) {
     for (ProgramVerdict& verdict : judge_object(path, words, environment)) {
       if (verdict.error) status = kExitFailed;
-      if (!words.json) fmt::print("{}", verdict_text(verdict, words.log));
+      if (!words.json) fmt::print("{}{}", verdict_text(verdict, words.log != 0), verdict.log);
       if (words.json || !words.sarif.empty()) verdicts.push_back(std::move(verdict));
     }
   }
