@@ -117,9 +117,7 @@ bool Explorer::check_alu(const Insn& insn) {
     case OpClass::kByteSwap:
       return check_byte_swap(insn);
     case OpClass::kAddrSpaceCast:
-      return reject(
-          Rule::kPointerArithmetic,
-          "addr_space_cast insn can only be used in a program that has an associated arena");
+      return check_address_cast(insn);
     default:
       break;
   }
@@ -229,6 +227,7 @@ bool Explorer::check_arithmetic(const Insn& insn, AluOp op, bool is_signed) {
     }
   }
   RegState& dst = reg(insn.dst);
+  if (dst.kind == RegKind::kArena) return true;  // an address is good wherever it leads
   if (!uses_register) {
     const RegState constant = RegState::constant(static_cast<std::uint64_t>(insn.imm));
     if (dst.is_pointer()) return add_to_pointer(insn, op, RegState(dst), constant);

@@ -508,6 +508,11 @@ bool Explorer::set_object_result(const HelperProto& proto, const CallFacts& fact
   if (!object.name.empty()) {
     result = RegState::pointer(RegKind::kBtfObject, object.flags);
     result.target = kernel_type(object.name);
+    if (result.target == 0) {
+      return reject(Rule::kNotSupported,
+                    fmt::format("helper {} gives a struct {}, which this kernel does not have",
+                                proto.name, object.name));
+    }
     if (may_be_null) result.flags |= kMayBeNull;
     return true;
   }

@@ -24,6 +24,8 @@ Result<void> check_value_reference(const StructureDraft& draft, InsnIndex at, co
                               "support for this map type",
                               map.name, type == nullptr ? "unknown" : type->name));
   }
+  // An arena's entries are its pages, all in one piece.
+  if (map.type == BPF_MAP_TYPE_ARENA) return {};
   if (map.max_entries != 1) {
     return refuse(draft.program, Rule::kMapValueEntries, at,
                   fmt::format("address of a value of map '{}', which has {} entries, not 1",

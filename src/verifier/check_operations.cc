@@ -6,6 +6,8 @@
 // check_ld_abs, check_alu_op).
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "insn/disasm.h"
 #include "insn/helper_names.h"
 #include "insn/insn_table.h"
@@ -70,6 +72,10 @@ Result<void> check_operation(const StructureDraft& draft, InsnIndex at) {
                                 "for XDP programs",
                                 disassemble(insn)));
     case OpClass::kAddrSpaceCast:
+      if (std::ranges::any_of(draft.maps,
+                              [](const MapSpec& map) { return map.type == BPF_MAP_TYPE_ARENA; })) {
+        break;
+      }
       return refuse(draft.program, Rule::kArena, at,
                     "addr_space_cast in a program without an arena");
     case OpClass::kWide:

@@ -276,6 +276,10 @@ Flow Explorer::execute_lddw(const Insn& insn) {
       const auto index = static_cast<std::uint32_t>(insn.imm);
       LMN_ASSERT(index < program_.maps().size());
       const bool is_value = insn.src == BPF_PSEUDO_MAP_IDX_VALUE;
+      if (is_value && program_.maps()[index].type == BPF_MAP_TYPE_ARENA) {
+        dst = RegState::unknown();  // where user space has it
+        return Flow::kNext;
+      }
       dst = RegState::pointer(is_value ? RegKind::kMapValue : RegKind::kMap);
       dst.map = &program_.maps()[index];
       if (is_value) dst.offset = static_cast<std::int32_t>(insn.imm >> 32);

@@ -19,6 +19,7 @@
 //   object.cc      objects by their BTF: of the kernel, and allocated ones
 //   graph.cc       lists and trees of allocated objects
 //   lock.cc        spin locks, and what is only true while one is held
+//   arena.cc       addresses in arenas
 //   dynptr.cc      dynptrs on the stack and their slices
 //   iterator.cc    open-coded iterators; saved interrupt flags
 //   reference.cc   what is acquired and must be released; sections that must be left
@@ -191,6 +192,10 @@ class Explorer {
   void link_by_constant(const RegState& dst, const RegState& source, bool is_subtraction,
                         bool is_low, RegState& out) const;
   void give_id(RegState& reg);
+
+  // --- arena.cc
+  bool check_address_cast(const Insn& insn);
+  bool access_arena(const MemoryAccess& access);
 
   // --- jump.cc
   Flow check_branch(const Insn& insn);

@@ -21,6 +21,11 @@
 
 namespace lmn {
 
+// What LMN's heap of allocated objects can hold: the limits of maps/object_heap.h.
+inline constexpr std::uint32_t kAllocatedBytesMax = 4096;
+inline constexpr std::size_t kAllocatedNodesMax = 4;
+inline constexpr std::size_t kAllocatedHeadsMax = 4;
+
 // A kernel function may rely on such a pointer: it is referenced, trusted, a socket or a map.
 bool is_trusted_pointer(const RegState& reg);
 

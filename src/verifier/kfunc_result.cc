@@ -15,6 +15,21 @@ namespace {
 
 constexpr std::uint32_t kPercpuObjectMax = 512;  // BPF_GLOBAL_PERCPU_MA_MAX_SIZE
 
+bool fits_heap(const BtfType& type, const MapFields& fields) {
+  std::size_t nodes = 0;
+  std::size_t heads = 0;
+  for (const MapField& field : fields.fields) {
+    const bool is_node =
+        field.kind == MapFieldKind::kListNode || field.kind == MapFieldKind::kTreeNode;
+    const bool is_head =
+        field.kind == MapFieldKind::kListHead || field.kind == MapFieldKind::kTreeRoot;
+    nodes += is_node ? 1 : 0;
+    heads += is_head ? 1 : 0;
+  }
+  return type.size != 0 && type.size <= kAllocatedBytesMax && nodes <= kAllocatedNodesMax &&
+         heads <= kAllocatedHeadsMax;
+}
+
 }  // namespace
 
 bool Explorer::set_kfunc_result(const KfuncProto& proto, const KfuncFacts& facts) {
@@ -118,7 +133,8 @@ bool Explorer::set_cast_result(const KfuncProto& proto, const KfuncFacts& facts)
   if (proto.ret == KfuncRet::kCtxObject) {
     result = RegState::pointer(RegKind::kBtfObject, kTrusted);
     result.target = kernel_type("xdp_buff");
-    return true;
+    if (result.target != 0) return true;
+    return reject(Rule::kNotSupported, "the kernel's struct of the context is not known here");
   }
   const BtfType* type = facts.constant < types->type_count()
                             ? types->find(static_cast<std::uint32_t>(facts.constant))
@@ -162,6 +178,13 @@ bool Explorer::set_new_object(const KfuncProto& proto, const KfuncFacts& facts) 
     if (!fields_of_type(id).fields.empty()) {
       return wrong("bpf_percpu_obj_new type ID argument must not contain special fields");
     }
+  }
+  if (!fits_heap(*type, fields_of_type(id))) {
+    return reject(
+        Rule::kNotSupported,
+        fmt::format("struct {} has more than {} bytes or {} nodes or heads: no such object "
+                    "is ever allocated",
+                    type->name, kAllocatedBytesMax, kAllocatedNodesMax));
   }
   RegState& result = reg(0);
   result = RegState::pointer(RegKind::kBtfObject, kAllocated | kLocalType);

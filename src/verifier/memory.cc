@@ -156,9 +156,10 @@ bool Explorer::check_access(const MemoryAccess& access) {
     case RegKind::kFunction:
     case RegKind::kDynptr:
     case RegKind::kIterator:
-    case RegKind::kArena:
     case RegKind::kInterruptFlag:
       break;
+    case RegKind::kArena:
+      return access_arena(access);
   }
   return reject(pointer.is_pointer() ? Rule::kMemoryAccess : Rule::kNotAPointer,
                 fmt::format("R{} invalid mem access '{}'", access.pointer, kind_words(pointer)));

@@ -234,7 +234,8 @@ bool Explorer::check_refcounted(std::size_t argument, KfuncFacts& facts) {
   const auto index = static_cast<std::uint8_t>(argument + 1);
   const RegState& given = reg(index);
   if (!check_pointer_offset(index, false)) return false;
-  if (!is_allocated_object(given)) {
+  // Linux also takes what was protected by a section that has ended.
+  if (!is_allocated_object(given) || given.has(kUntrusted)) {
     return reject(Rule::kCallArgument,
                   fmt::format("arg#{} is neither owning or non-owning ref", argument), {}, EINVAL);
   }

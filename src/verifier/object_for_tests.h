@@ -58,9 +58,14 @@ inline std::shared_ptr<const Btf> local_types() {
   b.composite(BTF_KIND_STRUCT, "plain", 16, {{"a", u64, 0}, {"b", u64, 64}});           // 19
   const auto loose_kptr = b.reference(BTF_KIND_PTR, loose);
   b.composite(BTF_KIND_STRUCT, "memory", 8, {{"seen", loose_kptr, 0}});  // 21
+  b.composite(BTF_KIND_STRUCT, "huge", 4097, {});                        // 22
+  const auto context = b.composite(BTF_KIND_STRUCT, "xdp_md", 24, {});   // 23
+  const auto pointer = b.reference(BTF_KIND_PTR, context);               // 24
+  b.function("callee", u64, {{"ctx", pointer}}, BTF_FUNC_GLOBAL);        // 25, 26
   return parsed(b);
 }
 inline constexpr std::uint32_t kMemory = 21;
+inline constexpr std::uint32_t kCallee = 26;  // a global function of the context
 
 // Ids of kernel_types().
 inline constexpr std::uint32_t kTask = 4;
@@ -152,6 +157,10 @@ inline constexpr KfuncProto kKfuncs[] = {
 
 inline constexpr HelperArg kPointer{ArgKind::kPtrToSpinLock};
 inline constexpr HelperProto kHelpers[] = {
+    {.id = BPF_FUNC_xdp_adjust_head,
+     .name = "bpf_xdp_adjust_head",
+     .flags = kHelperChangesPacket,
+     .args = {HelperArg{ArgKind::kPtrToCtx}, HelperArg{ArgKind::kAnything}}},
     {.id = BPF_FUNC_spin_lock, .name = "bpf_spin_lock", .ret = RetKind::kVoid, .args = {kPointer}},
     {.id = BPF_FUNC_spin_unlock,
      .name = "bpf_spin_unlock",
@@ -183,7 +192,8 @@ inline std::vector<MapSpec> test_maps() {
 
 enum class World : std::uint8_t { kKernel, kNoKernel };
 
-inline paths_tests::Verdict judge(std::string_view text, World world) {
+// `callee_at`: where a global function begins that takes the context, 0: nowhere.
+inline paths_tests::Verdict judge(std::string_view text, World world, std::uint32_t callee_at = 0) {
   const auto types = local_types();
   const auto kernel = kernel_types();
   const Environment environment{.helpers = kHelpers,
@@ -195,6 +205,12 @@ inline paths_tests::Verdict judge(std::string_view text, World world) {
   ProgramSpec program = structure_tests::program_of(text, maps.size());
   program.kfuncs.clear();
   for (const KfuncProto& proto : kKfuncs) program.kfuncs.emplace_back().name = proto.name;
+  if (callee_at != 0) {
+    program.functions.push_back({.insn = InsnIndex{callee_at},
+                                 .name = "callee",
+                                 .btf_type_id = kCallee,
+                                 .is_global = true});
+  }
   paths_tests::Verdict out;
   auto structure = check_structure(environment, program, maps, {.defers_operations = true});
   if (!structure) {

@@ -20,6 +20,7 @@ struct Case {
   std::string text;
   std::string message;  // empty: accepted
   World world = World::kNoKernel;
+  std::uint32_t callee_at = 0;  // of a global function
 };
 
 void PrintTo(const Case& wanted, std::ostream* out) { *out << wanted.name; }
@@ -59,6 +60,8 @@ std::vector<Case> allocation_cases() {
        "access beyond struct node at off 72 size 8"},
       {"TypeIsNoStruct", join({"r1 = 1\nr2 = 0\ncall kfunc#4\n", kReturn}),
        "type ID argument must be of a struct"},
+      {"TooLarge", join({"r1 = 22\nr2 = 0\ncall kfunc#4\n", kReturn}),
+       "struct huge has more than 4096 bytes"},
       {"TypeUnknown", join({"r1 = *(u32 *)(r1 +12)\nr2 = 0\ncall kfunc#4\n", kReturn}),
        "R1 must be a known constant"},
       {"SecondReferenceOfTheOwner",
@@ -277,11 +280,56 @@ std::vector<Case> kernel_cases() {
   };
 }
 
+// Mistakes that verifiers are known to have made, and would make with objects: what a function
+// does to its caller's pointers, and what counts where paths meet.
+std::vector<Case> history_cases() {
+  constexpr std::string_view kCallGlobal =
+      "r6 = r1\nr8 = *(u32 *)(r6 +0)\nr2 = *(u32 *)(r6 +4)\nr0 = 0\nr3 = r8\nr3 += 8\nif r3 > r2 "
+      "goto out\nr1 = r6\ncall callee\nr0 = *(u8 *)(r8 +0)\nout:\nexit\n";
+  constexpr std::string_view kEither = "r7 = *(u32 *)(r1 +12)\n";
+  return {
+      {"GlobalFunctionMovesThePacket",
+       join({kCallGlobal, "callee:\nr2 = 4\ncall bpf_xdp_adjust_head\nr0 = 0\nexit\n"}),
+       "R8 invalid mem access 'scalar'", World::kNoKernel, 11},
+      {"GlobalFunctionLeavesThePacket", join({kCallGlobal, "callee:\nr0 = 0\nexit\n"}), "",
+       World::kNoKernel, 11},
+      {"DroppedOnOneOfTwoPaths",
+       join({kEither, kNewNode, "if r7 == 5 goto meet\n", kDropR6, "meet:\n", kOut}),
+       "Unreleased reference"},
+      {"DroppedOnBothPaths",
+       join({kEither, kNewNode, "if r7 == 5 goto other\n", kDropR6, "goto out\nother:\n", kDropR6,
+             kOut}),
+       ""},
+      {"LocksOfTwoValuesMeet",
+       join({kEither,
+             "r1 = map[idx:0]+0\nif r7 == 5 goto meet\nr1 = map[idx:3]+0\nmeet:\n"
+             "call bpf_spin_lock\nr0 = 0\nr7 = 0\n",
+             kUnlock, kReturn}),
+       "bpf_spin_unlock of different lock"},
+      {"OwnedAndGivenAwayMeet",
+       join({kEither, kNewNode, kLock, "if r7 == 5 goto meet\n", kAddR6, "meet:\n", kUnlock,
+             kDropR6, kOut, kLess}),
+       "R1 must be referenced or trusted"},
+      {"ReferenceOfANodeMayFail",
+       join({kNewNode, kLock, kPushR6, "r1 = r6\nr2 = 0\ncall kfunc#10\nr6 = r0\n", kUnlock,
+             kDropR6, kOut}),
+       "Possibly NULL pointer passed to trusted arg0"},
+      {"ReferenceOfWhatTheSectionProtected",
+       join({"call kfunc#8\nr1 = map[idx:1]+0\nr6 = *(u64 *)(r1 +0)\ncall kfunc#9\nif r6 == 0 goto "
+             "out\nr1 = r6\nr2 = 0\ncall kfunc#10\n",
+             kOut}),
+       "is neither owning or non-owning ref"},
+      {"ExchangeUnderALock",
+       join({kLock, "r1 = map[idx:1]+0\nr2 = 0\ncall bpf_kptr_xchg\n", kUnlock, kReturn}),
+       "function calls are not allowed while holding a lock"},
+  };
+}
+
 class Objects : public testing::TestWithParam<Case> {};
 
 TEST_P(Objects, AreJudged) {
   const Case& wanted = GetParam();
-  const paths_tests::Verdict verdict = judge(wanted.text, wanted.world);
+  const paths_tests::Verdict verdict = judge(wanted.text, wanted.world, wanted.callee_at);
   ASSERT_EQ(verdict.structure_error, "");
   if (wanted.message.empty()) {
     EXPECT_TRUE(verdict.is_accepted) << verdict.report.kernel_message;
@@ -299,6 +347,7 @@ INSTANTIATE_TEST_SUITE_P(Graph, Objects, testing::ValuesIn(graph_cases()), name_
 INSTANTIATE_TEST_SUITE_P(Removal, Objects, testing::ValuesIn(removal_cases()), name_of);
 INSTANTIATE_TEST_SUITE_P(Kptr, Objects, testing::ValuesIn(kptr_cases()), name_of);
 INSTANTIATE_TEST_SUITE_P(Lock, Objects, testing::ValuesIn(lock_cases()), name_of);
+INSTANTIATE_TEST_SUITE_P(History, Objects, testing::ValuesIn(history_cases()), name_of);
 INSTANTIATE_TEST_SUITE_P(Kernel, Objects, testing::ValuesIn(kernel_cases()), name_of);
 
 }  // namespace

@@ -78,7 +78,7 @@ void Explorer::forget_rcu_protection() {
 
 bool Explorer::check_in_section(const HelperProto& proto) {
   if (state_->active_locks == 0) return true;
-  if (proto.id == BPF_FUNC_spin_unlock || proto.id == BPF_FUNC_kptr_xchg) return true;
+  if (proto.id == BPF_FUNC_spin_unlock) return true;
   return reject(Rule::kLock, "function calls are not allowed while holding a lock");
 }
 

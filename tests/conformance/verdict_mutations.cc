@@ -103,7 +103,7 @@ class Mutations {
  public:
   explicit Mutations(std::uint64_t seed) : random_(seed) {
     for (std::uint32_t type = 1; type < __MAX_BPF_MAP_TYPE; ++type) {
-      const bool is_direct = type == BPF_MAP_TYPE_ARRAY;
+      const bool is_direct = type == BPF_MAP_TYPE_ARRAY || type == BPF_MAP_TYPE_ARENA;
       map_types_.push_back(
           {type, "map", is_direct ? std::uint16_t{kMapDirectValue} : std::uint16_t{0}});
     }

@@ -84,6 +84,20 @@ class BtfBuilder {
     return ++last_id_;
   }
 
+  // A function that returns `result`, with parameters of these names and types.
+  std::uint32_t function(const std::string& name, std::uint32_t result,
+                         const std::vector<std::pair<std::string, std::uint32_t>>& parameters,
+                         std::uint32_t linkage) {
+    header("", BTF_KIND_FUNC_PROTO, static_cast<std::uint32_t>(parameters.size()), false, result);
+    for (const auto& [parameter, type] : parameters) {
+      word(string(parameter));
+      word(type);
+    }
+    const std::uint32_t proto = ++last_id_;
+    header(name, BTF_KIND_FUNC, linkage, false, proto);
+    return ++last_id_;
+  }
+
   std::vector<std::uint8_t> bytes() const {
     btf_header top;
     std::memset(&top, 0, sizeof top);
