@@ -97,8 +97,13 @@ class GuestTypes : public ::testing::Test {
     return true;
   }
 
+  static std::span<const std::uint8_t> map_bytes(XdpBuff&, const Map& map) noexcept {
+    static const std::uint8_t bytes[] = {1, 2, 3, 4, 5, 6, 7, 8};
+    return map.spec().max_entries == 1 ? bytes : std::span<const std::uint8_t>();
+  }
+
   static inline Context context_;
-  static constexpr GuestType kType = {kFields, sizeof(Context), context_of, read_packet};
+  static constexpr GuestType kType = {kFields, sizeof(Context), context_of, read_packet, map_bytes};
   std::uint8_t target_[kTargetBytes] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
   Lab lab_;
 };
@@ -150,6 +155,15 @@ TEST_F(GuestTypes, NothingElseOfTheContextIsThere) {
         "r0 = *(s32 *)(r1 +12)\nexit", "r0 = *(u16 *)(r1 +1)\nexit"}) {
     EXPECT_EQ(summary_of(text), "kContextAccess@0") << text;
   }
+}
+
+TEST_F(GuestTypes, BehindAMapPointerLiesWhatTheTypeSays) {
+  lab_.add_map({.type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 8, .max_entries = 1});
+  lab_.add_map({.type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 8, .max_entries = 2});
+  EXPECT_EQ(verdict_of("r1 = map[idx:0]\nr0 = *(u32 *)(r1 +4)\nexit"), 0x08070605u);
+  EXPECT_EQ(summary_of("r1 = map[idx:0]\nr0 = *(u32 *)(r1 +5)\nexit"), "kNotAccessible@2");
+  EXPECT_EQ(summary_of("r1 = map[idx:0]\n*(u32 *)(r1 +4) = 1\nr0 = 0\nexit"), "kNotAccessible@2");
+  EXPECT_EQ(summary_of("r1 = map[idx:1]\nr0 = *(u32 *)(r1 +0)\nexit"), "kNotAccessible@2");
 }
 
 TEST_F(GuestTypes, ClassicLoadsReadThePacketInNetworkOrder) {

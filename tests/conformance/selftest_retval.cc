@@ -36,6 +36,7 @@
 #include "base/file.h"
 #include "engine/engine.h"
 #include "guests/guest_world.h"
+#include "guests/kernel_structs.h"
 #include "object/object_reader.h"
 
 namespace lmn {
@@ -213,7 +214,12 @@ void run_file(const std::filesystem::path& path, Table& table) {
   auto spec = read_file_object(path, nullptr);
   if (!spec || spec->btf == nullptr) return;
   const auto texts = texts_of(*spec->btf, "comment:test_retval=");
-  if (const auto target = target_of(path, *spec->btf)) spec = read_file_object(path, target);
+  const bool has_defect =
+      std::ranges::any_of(spec->programs, [](const auto& program) { return !!program.defect; });
+  // Relocations want the types of another object, if this one names one, or the kernel's.
+  auto target = target_of(path, *spec->btf);
+  if (target == nullptr && has_defect) target = guests::kernel_types();
+  if (target != nullptr) spec = read_file_object(path, target);
   for (std::size_t i = 0; i < spec->programs.size(); ++i) {
     const auto text = texts.find(spec->programs[i].name);
     if (text == texts.end()) continue;

@@ -102,6 +102,16 @@ Place guest_field_place(Machine& machine, std::int64_t offset, std::uint32_t siz
   return {guest.context(*machine.context->buff) + offset, nullptr};
 }
 
+Place guest_map_place(const Machine& machine, const Map& map, std::int64_t offset,
+                      std::uint32_t size_bytes) {
+  const GuestType& guest = *machine.limits->guest;
+  if (guest.map_bytes == nullptr) return {};
+  const std::span<const std::uint8_t> bytes = guest.map_bytes(*machine.context->buff, map);
+  if (offset < 0 || offset + std::int64_t{size_bytes} > std::ssize(bytes)) return {};
+  // Only loads come here.
+  return {const_cast<std::uint8_t*>(bytes.data() + offset), nullptr};
+}
+
 const Step* classic_load(Machine& machine, const Step* step, std::int32_t offset,
                          std::uint32_t size_bytes) {
   constexpr std::uint8_t kContextRegister = 6;

@@ -9,6 +9,10 @@
 
 #include "exec/interp/memory_access.h"
 
+namespace lmn {
+class Map;
+}  // namespace lmn
+
 namespace lmn::interp {
 
 // dst = field at `offset` of the context. Null when there is none: then nothing was done.
@@ -17,6 +21,10 @@ const Step* load_guest_field(Machine& machine, const Step* step, std::int64_t of
                              std::uint32_t size_bytes, bool extends_sign);
 // Where a store to `offset` of the context goes; null host when it may not.
 Place guest_field_place(Machine& machine, std::int64_t offset, std::uint32_t size_bytes);
+
+// Where a load at `offset` of the struct behind a map pointer goes; null host when it may not.
+Place guest_map_place(const Machine& machine, const Map& map, std::int64_t offset,
+                      std::uint32_t size_bytes);
 
 // r0 = packet bytes in network order at `offset`; r1 to r5 are gone. Where there are none the
 // function ends with 0. Null: trapped, or the program has ended.

@@ -26,6 +26,8 @@
 
 namespace lmn {
 
+class Map;
+
 struct GuestField {
   enum class Kind : std::uint8_t {
     kNumber,
@@ -59,6 +61,10 @@ struct GuestType {
   // the function ends with 0. Null: the type has no such loads.
   bool (*read_packet)(const XdpBuff& buff, std::int32_t offset,
                       std::span<std::uint8_t> out) noexcept = nullptr;
+
+  // What programs may read through a pointer to a map, the struct that the kernel has there. Null:
+  // nothing.
+  std::span<const std::uint8_t> (*map_bytes)(XdpBuff& buff, const Map& map) noexcept = nullptr;
 
   // The field that holds [offset, offset + size) and allows such an access, or null.
   const GuestField* find(std::int64_t offset, std::uint32_t size_bytes, bool is_write) const;

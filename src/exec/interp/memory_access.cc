@@ -323,6 +323,14 @@ Place check_access(Machine& machine, const Step* step, std::uint8_t base, std::u
     return refuse(machine, step, writes ? TrapReason::kContextWrite : TrapReason::kContextAccess,
                   demand, context);
   }
+  if (machine.shadow[base].kind == ValueKind::kMap && machine.limits->guest != nullptr &&
+      access == Access::kRead) {
+    const Shadow& shadow = machine.shadow[base];
+    const auto offset = static_cast<std::int64_t>(demand.address - shadow.object);
+    const auto& map = *reinterpret_cast<const Map*>(shadow.object);
+    const Place place = guest_map_place(machine, map, offset, size_bytes);
+    if (place.host != nullptr) return place;
+  }
   return grant(machine, step, demand);
 }
 

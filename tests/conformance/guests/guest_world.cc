@@ -16,26 +16,34 @@
 #include "guests/owner_storage.h"
 #include "guests/skb.h"
 #include "guests/skb_helpers.h"
-#include "kfuncs/kfuncs.h"
 
 namespace lmn::guests {
 namespace {
 
 constexpr std::uint32_t kCpuCount = 2;
 
-// A type whose programs get no context that they could look into.
-constexpr GuestType kNoContext = {};
+// As the kernel's test run of netfilter programs: a packet on its way out, of IPv4.
+struct NetfilterStructs {
+  std::optional<KernelImage> state = KernelImage::of("nf_hook_state");
+  std::optional<KernelImage> skb = KernelImage::of("sk_buff");
 
-const GuestType* type_of(std::uint32_t program_type) {
-  if (program_type == BPF_PROG_TYPE_SYSCALL) return &kNoContext;
-  return skb_type(program_type);
-}
+  void show_to(SkBuff& buff) {
+    constexpr std::uint64_t kLocalOut = 3;
+    constexpr std::uint64_t kIpv4 = 2;
+    if (!state || !skb) return;
+    state->set("hook", kLocalOut);
+    state->set("pf", kIpv4);
+    skb->set("len", buff.length());
+    buff.netfilter.state = reinterpret_cast<std::uintptr_t>(state->bytes().data());
+    buff.netfilter.skb = reinterpret_cast<std::uintptr_t>(skb->bytes().data());
+  }
+};
 
 Environment environment_of(const GuestType& type) {
   Environment environment;
   environment.helpers = guests::helper_protos();
   environment.map_types = guests::map_type_infos();
-  environment.kfuncs = kfunc_protos();
+  environment.kfuncs = guests::kfunc_protos();
   environment.has_classic_access = type.read_packet != nullptr;
   return environment;
 }
@@ -46,7 +54,7 @@ Result<std::unique_ptr<GuestWorld>> GuestWorld::load(const ObjectSpec& spec,
                                                      std::string_view program) {
   const ProgramSpec* first = spec.find_program(program);
   LMN_ASSERT(first != nullptr);
-  if (type_of(first->type) == nullptr) {
+  if (guest_type(first->type) == nullptr) {
     return make_error(ErrorCode::kNotSupported,
                       fmt::format("programs of type {} (section '{}') are not known here",
                                   first->type, first->section));
@@ -98,11 +106,15 @@ Result<Map*> GuestWorld::map_at(std::uint32_t position) {
                         : create_object_map(spec, spec_.btf, options, *this, note));
   maps_.push_back(std::move(map));
   known = maps_.back().get();
+  if (auto image = map_image(*known)) {
+    const auto at = map_images_.emplace(known, *std::move(image)).first;
+    bytes_of_maps_[known] = at->second.bytes();
+  }
   return known;
 }
 
 Result<void> GuestWorld::prepare(Program& program) {
-  const GuestType& type = *type_of(program.spec->type);
+  const GuestType& type = *guest_type(program.spec->type);
   const Environment environment = environment_of(type);
   std::vector<Map*> maps;
   std::vector<MapSpec> specs;
@@ -117,8 +129,9 @@ Result<void> GuestWorld::prepare(Program& program) {
   InterpreterOptions options;
   options.btf = spec_.btf.get();
   options.guest = &type;
-  LMN_TRY(program.compiled, make_interpreted(std::move(structured), environment, maps,
-                                             {guests::helper_function, kfunc_function}, options));
+  LMN_TRY(program.compiled,
+          make_interpreted(std::move(structured), environment, maps,
+                           {guests::helper_function, guests::kfunc_function}, options));
   program.entry.type = program.spec->type;
   program.entry.expected_attach_type = program.spec->expected_attach_type;
   program.entry.interpreter_image = program.compiled->interpreter_image();
@@ -174,6 +187,9 @@ Result<GuestRun> GuestWorld::run(std::span<const std::uint8_t> packet) {
     return make_error(ErrorCode::kInvalidArgument, "a packet without an Ethernet header");
   }
   SkBuff skb(packet, programs_[0]->spec->type);
+  skb.bytes_of_maps = &bytes_of_maps_;
+  NetfilterStructs structs;
+  if (programs_[0]->spec->type == BPF_PROG_TYPE_NETFILTER) structs.show_to(skb);
   TrapLog traps;
   RunContext context = make_context(traps);
   GuestRun run;

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -24,6 +25,8 @@
 #include "exec/compiled_program.h"
 #include "exec/interp/guest_type.h"
 #include "exec/interp/trap.h"
+#include "guests/kernel_structs.h"
+#include "guests/skb.h"
 #include "maps/deferred_calls.h"
 #include "maps/map.h"
 #include "maps/object_heap.h"
@@ -79,6 +82,8 @@ class GuestWorld final : public MapHost {
   std::unique_ptr<DeferredCalls> deferred_;
   std::vector<std::unique_ptr<Map>> maps_;
   std::vector<Map*> maps_by_position_;
+  std::map<const Map*, KernelImage> map_images_;
+  BytesOfMaps bytes_of_maps_;
   std::vector<std::unique_ptr<Program>> programs_;
 };
 

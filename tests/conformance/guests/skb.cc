@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "base/byte_reader.h"
+#include "guests/kernel_structs.h"
 
 namespace lmn::guests {
 namespace {
@@ -108,6 +109,12 @@ std::uint8_t* context_of(XdpBuff& buff) noexcept {
   return reinterpret_cast<std::uint8_t*>(&static_cast<SkBuff&>(buff).fields);
 }
 
+std::span<const std::uint8_t> map_bytes(XdpBuff& buff, const Map& map) noexcept {
+  const BytesOfMaps* maps = static_cast<SkBuff&>(buff).bytes_of_maps;
+  const auto found = maps == nullptr ? BytesOfMaps::const_iterator{} : maps->find(&map);
+  return maps == nullptr || found == maps->end() ? std::span<const std::uint8_t>() : found->second;
+}
+
 // From these offsets on a classic load counts from a header (linux/filter.h, SKF_*_OFF).
 constexpr std::int32_t kFromNetwork = -0x100000;
 constexpr std::int32_t kFromLink = -0x200000;
@@ -135,7 +142,7 @@ class Type {
       fields_.push_back(row.field);
       fields_.back().is_writable = (row.writers & who) != 0;
     }
-    guest_ = {fields_, sizeof(struct __sk_buff), context_of, read_packet};
+    guest_ = {fields_, sizeof(struct __sk_buff), context_of, read_packet, map_bytes};
     if ((who & kClassic) == 0) guest_.read_packet = nullptr;
   }
   const GuestType* guest() const { return &guest_; }
@@ -144,6 +151,38 @@ class Type {
   std::vector<GuestField> fields_;
   GuestType guest_;
 };
+
+// Netfilter programs get structs of the kernel, of which as much can be read as there is.
+class NetfilterType {
+ public:
+  NetfilterType() {
+    const auto state = KernelImage::of("nf_hook_state");
+    const auto skb = KernelImage::of("sk_buff");
+    if (!state || !skb) return;
+    add("state", offsetof(NetfilterContext, state), *state);
+    add("skb", offsetof(NetfilterContext, skb), *skb);
+    guest_ = {fields_, sizeof(NetfilterContext), context, nullptr, map_bytes};
+  }
+  // Null where the kernel does not show its types.
+  const GuestType* guest() const { return fields_.empty() ? nullptr : &guest_; }
+
+ private:
+  void add(std::string_view name, std::size_t offset, const KernelImage& image) {
+    GuestField field{name, static_cast<std::uint32_t>(offset), sizeof(std::uint64_t)};
+    field.kind = Kind::kMemory;
+    field.target_bytes = static_cast<std::uint32_t>(image.bytes().size());
+    fields_.push_back(field);
+  }
+  static std::uint8_t* context(XdpBuff& buff) noexcept {
+    return reinterpret_cast<std::uint8_t*>(&static_cast<SkBuff&>(buff).netfilter);
+  }
+
+  std::vector<GuestField> fields_;
+  GuestType guest_;
+};
+
+// A type whose programs get no context that they could look into.
+constexpr GuestType kNoContext = {{}, 0, nullptr, nullptr, map_bytes};
 
 std::uint8_t who_is(std::uint32_t program_type) {
   switch (program_type) {
@@ -175,10 +214,11 @@ SkBuff::SkBuff(std::span<const std::uint8_t> packet, std::uint32_t type)
   network_header = mac_header + kEthernetBytes;
   std::ranges::copy(packet, mac_header);
   // Only what lies below the network layer is given the Ethernet header.
-  const bool sees_ethernet = who_is(type) == kTrafficControl;
+  const bool sees_ethernet = who_is(type) == kTrafficControl || type == BPF_PROG_TYPE_NETFILTER;
   data = sees_ethernet ? mac_header : network_header;
   data_meta = data;
   data_end = mac_header + packet.size();
+  std::memset(&socket, 0, sizeof socket);  // also what lies between its members: it can be read
   socket.state = kTcpClose;
   socket.rx_queue_mapping = -1;
   fields.ifindex = loopback_.ifindex;
@@ -220,11 +260,14 @@ std::uint8_t* SkBuff::at(std::uint64_t offset, std::uint64_t size_bytes) {
   return data + offset;
 }
 
-const GuestType* skb_type(std::uint32_t program_type) {
+const GuestType* guest_type(std::uint32_t program_type) {
   static const Type filter(kSocketFilter);
   static const Type control(kTrafficControl);
   static const Type cgroup(kCgroup);
   static const Type tunnel(kTunnel);
+  static const NetfilterType netfilter;
+  if (program_type == BPF_PROG_TYPE_SYSCALL) return &kNoContext;
+  if (program_type == BPF_PROG_TYPE_NETFILTER) return netfilter.guest();
   switch (who_is(program_type)) {
     case kSocketFilter:
       return filter.guest();

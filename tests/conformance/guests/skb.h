@@ -19,7 +19,7 @@
 #include <linux/bpf.h>
 
 #include <cstdint>
-#include <optional>
+#include <map>
 #include <span>
 #include <vector>
 
@@ -28,20 +28,31 @@
 
 namespace lmn::guests {
 
+// What the kernel has behind a pointer to a map.
+using BytesOfMaps = std::map<const Map*, std::span<const std::uint8_t>>;
+
+// struct bpf_nf_ctx: addresses of a struct nf_hook_state and of a struct sk_buff of the kernel.
+struct NetfilterContext {
+  std::uint64_t state = 0;
+  std::uint64_t skb = 0;
+};
+
 struct SkBuff : XdpBuff {
   // Room for what programs put in front; the kernel makes more when they ask for it.
   static constexpr std::size_t kHeadroomBytes = 4096;
   static constexpr std::size_t kTailroomBytes = 512;
   static constexpr std::size_t kEthernetBytes = 14;
 
-  // `packet` begins with its Ethernet header; `type` is a BPF_PROG_TYPE_* of skb_type().
+  // `packet` begins with its Ethernet header; `type` is a BPF_PROG_TYPE_* of guest_type().
   // REQUIRES: packet.size() >= kEthernetBytes.
   SkBuff(std::span<const std::uint8_t> packet, std::uint32_t type);
   SkBuff(const SkBuff&) = delete;
   SkBuff& operator=(const SkBuff&) = delete;
 
   struct __sk_buff fields = {};
-  struct bpf_sock socket = {};
+  struct bpf_sock socket;
+  NetfilterContext netfilter;
+  const BytesOfMaps* bytes_of_maps = nullptr;
   std::uint8_t* mac_header = nullptr;
   std::uint8_t* network_header = nullptr;
 
@@ -55,7 +66,7 @@ struct SkBuff : XdpBuff {
   RxQueueInfo loopback_{1, 0};
 };
 
-// What programs of this type see of an SkBuff; null when their context is another.
-const GuestType* skb_type(std::uint32_t program_type);
+// What programs of this type see of an SkBuff; null for a type that is not known here.
+const GuestType* guest_type(std::uint32_t program_type);
 
 }  // namespace lmn::guests

@@ -16,6 +16,7 @@
 #include "guests/owner_storage.h"
 #include "guests/skb.h"
 #include "helpers/helpers.h"
+#include "kfuncs/kfuncs.h"
 #include "packet/guest_call.h"
 
 namespace lmn::guests {
@@ -201,7 +202,35 @@ std::vector<HelperProto> all_protos() {
   return all;
 }
 
+constexpr std::string_view kDynptrFromSkb = "bpf_dynptr_from_skb";
+// The same on the same bytes, for another context.
+constexpr std::string_view kDynptrFromXdp = "bpf_dynptr_from_xdp";
+
+std::vector<KfuncProto> all_kfunc_protos() {
+  const auto product = lmn::kfunc_protos();
+  std::vector<KfuncProto> all(product.begin(), product.end());
+  std::erase_if(all, [](const KfuncProto& proto) { return proto.name == kDynptrFromSkb; });
+  const auto like = std::ranges::find(product, kDynptrFromXdp, &KfuncProto::name);
+  if (like != product.end()) {
+    KfuncProto proto = *like;
+    proto.name = kDynptrFromSkb;
+    proto.args[0] = {.kind = KfuncArgKind::kMem, .flags = kKfuncArgReadOnly, .fixed_size = 1};
+    all.push_back(proto);
+  }
+  std::ranges::sort(all, {}, &KfuncProto::name);
+  return all;
+}
+
 }  // namespace
+
+std::span<const KfuncProto> kfunc_protos() {
+  static const std::vector<KfuncProto> all = all_kfunc_protos();
+  return all;
+}
+
+HelperFn kfunc_function(std::string_view name) noexcept {
+  return lmn::kfunc_function(name == kDynptrFromSkb ? kDynptrFromXdp : name);
+}
 
 std::span<const HelperProto> helper_protos() {
   static const std::vector<HelperProto> all = all_protos();
