@@ -11,6 +11,7 @@
 // The routes are RunContext::routes. Without them no device is known, which is -ENODEV.
 // Tested by fib_lookup_test.cc and tests/differential/fib_lookup_test.cc.
 // Source: Linux 6.18, net/core/filter.c (bpf_xdp_fib_lookup).
+#include <arpa/inet.h>
 #include <linux/bpf.h>
 #include <sys/socket.h>
 
@@ -81,7 +82,13 @@ bool stays_on_link(const IpAddress& address) {
   return is_multicast || is_link_local || address == kLoopback;
 }
 
-RouteQuery query_of(Lookup& lookup) {
+// The traffic class as the flow information has it.
+std::uint8_t ipv6_tos(__be32 flow_information) {
+  constexpr int kClassShift = 20;
+  return static_cast<std::uint8_t>(ntohl(flow_information) >> kClassShift) & kTosMask;
+}
+
+RouteQuery query_of(Lookup& lookup, const RouteDevice& device) {
   struct bpf_fib_lookup& params = lookup.params;
   RouteQuery query;
   query.family = lookup.family();
@@ -90,12 +97,16 @@ RouteQuery query_of(Lookup& lookup) {
   const bool is_output = lookup.has(BPF_FIB_LOOKUP_OUTPUT);
   query.ingress = is_output ? kLocalIngress : params.ifindex;
   query.egress = is_output ? params.ifindex : 0;
-  if (!is_ipv6(lookup)) query.tos = params.tos & kTosMask;
+  query.protocol = params.l4_protocol;
+  query.source_port = ntohs(params.sport);
+  query.destination_port = ntohs(params.dport);
+  query.has_source = !is_ipv6(lookup) || !is_output;
+  query.tos = is_ipv6(lookup) ? ipv6_tos(params.flowinfo) : params.tos & kTosMask;
   if (!lookup.has(BPF_FIB_LOOKUP_DIRECT)) {
     if (lookup.has(BPF_FIB_LOOKUP_MARK)) query.mark = params.mark;
     return query;
   }
-  query.table = kRouteTableMain;
+  query.table = device.vrf_table != 0 ? device.vrf_table : kRouteTableMain;
   if (lookup.has(BPF_FIB_LOOKUP_TBID)) {
     query.table = params.tbid;
     params.tbid = 0;
@@ -123,46 +134,47 @@ int verdict_of(const Route* route) {
 }
 
 // The addresses of the frame, once the hop is known. `device` is the egress.
-int find_frame_addresses(Lookup& lookup, const Route& route, const RouteDevice* device) {
+int find_frame_addresses(Lookup& lookup, const RouteHop& chosen, const RouteDevice* device) {
   struct bpf_fib_lookup& params = lookup.params;
   const IpFamily hop_family = lookup.family();
   const MacAddress* hop =
-      lookup.routes.find_neighbour(route.ifindex, hop_family, destination_of(lookup));
+      lookup.routes.find_neighbour(chosen.ifindex, hop_family, destination_of(lookup));
   if (hop == nullptr || device == nullptr) return BPF_FIB_LKUP_RET_NO_NEIGH;
   std::memcpy(params.dmac, hop->data(), hop->size());
   std::memcpy(params.smac, device->mac.data(), device->mac.size());
   return BPF_FIB_LKUP_RET_SUCCESS;
 }
 
-int follow(Lookup& lookup, const Route& route) {
+int follow(Lookup& lookup, const Route& route, const RouteHop& hop) {
   struct bpf_fib_lookup& params = lookup.params;
   const IpAddress destination = destination_of(lookup);
-  const auto mtu = static_cast<std::uint16_t>(lookup.routes.mtu_of(route));
-  if (params.tot_len > lookup.routes.mtu_of(route)) {
+  const std::uint32_t mtu_of_route = lookup.routes.mtu_of(route, hop);
+  const auto mtu = static_cast<std::uint16_t>(mtu_of_route);
+  if (params.tot_len > mtu_of_route) {
     params.mtu_result = mtu;
     return BPF_FIB_LKUP_RET_FRAG_NEEDED;
   }
+  if (hop.has_encap) return BPF_FIB_LKUP_RET_UNSUPP_LWT;
   params.rt_metric = route.metric;
-  params.ifindex = route.ifindex;
+  params.ifindex = hop.ifindex;
   // IPv6 writes the gateway first, but looks the source up for the destination.
   if (lookup.has(BPF_FIB_LOOKUP_SRC)) {
-    const IpAddress* source = lookup.routes.select_source(route, destination);
+    const IpAddress* source = lookup.routes.select_source(route, hop, destination);
     if (source != nullptr) {
       set_source(lookup, *source);
     } else if (is_ipv6(lookup)) {
-      if (route.has_gateway) set_destination(lookup, route.gateway_family, route.gateway);
+      if (hop.has_gateway) set_destination(lookup, hop.gateway_family, hop.gateway);
       return BPF_FIB_LKUP_RET_NO_SRC_ADDR;
     } else {
       set_source(lookup, {});
     }
   }
-  if (route.has_gateway) {
-    set_destination(lookup, route.gateway_family, route.gateway);
-    if (route.gateway_family == IpFamily::kIpv6) params.family = AF_INET6;
+  if (hop.has_gateway) {
+    set_destination(lookup, hop.gateway_family, hop.gateway);
+    if (hop.gateway_family == IpFamily::kIpv6) params.family = AF_INET6;
   }
   if (!lookup.has(BPF_FIB_LOOKUP_SKIP_NEIGH)) {
-    const int result =
-        find_frame_addresses(lookup, route, lookup.routes.find_device(route.ifindex));
+    const int result = find_frame_addresses(lookup, hop, lookup.routes.find_device(hop.ifindex));
     if (result != BPF_FIB_LKUP_RET_SUCCESS) return result;
   }
   params.h_vlan_TCI = 0;
@@ -180,9 +192,11 @@ int look_up(Lookup& lookup) {
   if (device == nullptr) return -ENODEV;
   const bool forwards = is_ipv6(lookup) ? device->forwards_ipv6 : device->forwards_ipv4;
   if (!forwards) return BPF_FIB_LKUP_RET_FWD_DISABLED;
-  const Route* route = lookup.routes.find_route(query_of(lookup));
+  const RouteQuery query = query_of(lookup, *device);
+  const Route* route = lookup.routes.find_route(query);
   const int verdict = verdict_of(route);
-  return verdict != BPF_FIB_LKUP_RET_SUCCESS ? verdict : follow(lookup, *route);
+  if (verdict != BPF_FIB_LKUP_RET_SUCCESS) return verdict;
+  return follow(lookup, *route, RouteTable::choose_hop(*route, query));
 }
 
 }  // namespace

@@ -151,8 +151,8 @@ TEST_F(RouteTables, DevicesNeighboursAndSources) {
   EXPECT_EQ(table_.find_neighbour(2, IpFamily::kIpv6, address("10.0.0.9")), nullptr);
   const Route* out = table_.find_route(query("192.0.2.1"));
   ASSERT_NE(out, nullptr);
-  EXPECT_EQ(*table_.select_source(*out, address("192.0.2.1")), address("10.0.0.1"));
-  EXPECT_EQ(table_.mtu_of(*out), 1500u);
+  EXPECT_EQ(*table_.select_source(*out, *out, address("192.0.2.1")), address("10.0.0.1"));
+  EXPECT_EQ(table_.mtu_of(*out, *out), 1500u);
 }
 
 TEST(RouteText, SaysWhatIsWrongAndWhere) {

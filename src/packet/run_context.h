@@ -27,6 +27,7 @@
 
 namespace lmn {
 
+class Btf;             // btf/btf.h; opaque here
 class Map;             // maps/map.h; opaque here
 class RouteTable;      // packet/route_table.h
 class SocketTable;     // packet/socket_table.h
@@ -184,6 +185,14 @@ struct DeferredCall {
   void* value = nullptr;
 };
 
+// Tables that change while a worker runs: asked before each of its rounds, it sets those members of
+// the context that it is for.
+class TableSource {
+ public:
+  virtual ~TableSource() = default;
+  virtual void refresh(struct RunContext& context) noexcept = 0;
+};
+
 struct RunContext {
   XdpBuff* buff = nullptr;  // the packet being processed
   RedirectSlot redirect;
@@ -195,6 +204,7 @@ struct RunContext {
   HeldResilientLocks held_resilient;
   const CookieSecret* cookie_secret = nullptr;  // null: no SYN cookies here
   const RouteTable* routes = nullptr;           // null: nothing is routed here
+  const Btf* kernel_types = nullptr;            // null: bpf_snprintf_btf knows none
   const SocketTable* sockets = nullptr;         // null: there are no sockets here
   ConntrackTable* conntrack = nullptr;          // null: no connections are known here
   FdbTable* fdb = nullptr;                      // null: there are no bridges here
@@ -204,6 +214,7 @@ struct RunContext {
   ObjectHeap* objects = nullptr;       // null: no allocated objects here
   DeferredCalls* deferred = nullptr;   // null: no timers and works here
   std::uint32_t deferred_running = 0;  // number of the call that runs now; 0: a program
+  TableSource* tables = nullptr;                // null: all tables stay as they are
   PrandomState prandom;
   std::uint32_t cpu = 0;  // bpf_get_smp_processor_id and the slot of per-CPU maps
   std::uint32_t numa_node = 0;

@@ -5,7 +5,7 @@
 //
 // What it does not show stays as it is in a new socket: the receive queue (rx_queue_mapping, -1).
 // Marks are shown to CAP_NET_ADMIN only. Whether listeners share an address by SO_REUSEPORT is not
-// said, but two could not have the same one without.
+// said, but two could not be found by the same packet without.
 // Tested by tests/differential/host_tables_test.cc.
 // Source: Linux 6.18, net/ipv4/inet_diag.c, include/uapi/linux/inet_diag.h.
 #include <linux/inet_diag.h>
@@ -66,15 +66,46 @@ Socket socket_of(SocketProtocol protocol, const inet_diag_msg& message, ByteSpan
   return socket;
 }
 
-// Listeners of one address and device.
-bool shares_address(const Socket& a, const Socket& b) {
-  return a.protocol == b.protocol && a.fields.state == kTcpListen && b.fields.state == kTcpListen &&
-         a.fields.family == b.fields.family && a.fields.src_port == b.fields.src_port &&
-         a.fields.bound_dev_if == b.fields.bound_dev_if && a.fields.src_ip4 == b.fields.src_ip4 &&
+bool is_any_ipv6(const Socket& socket) {
+  const auto& words = socket.fields.src_ip6;
+  return socket.fields.family == AF_INET6 && (words[0] | words[1] | words[2] | words[3]) == 0;
+}
+
+bool is_any_ipv4(const Socket& socket) {
+  return socket.fields.family == AF_INET && socket.fields.src_ip4 == 0;
+}
+
+bool takes_both_families(const Socket& socket) {
+  return is_any_ipv6(socket) && !socket.is_ipv6_only;
+}
+
+// Whether two listeners could both be given a packet, so that they could not be there together but
+// for SO_REUSEPORT on both.
+bool needs_group(const Socket& a, const Socket& b) {
+  if (a.fields.src_port != b.fields.src_port) return false;
+  const std::uint32_t a_device = a.fields.bound_dev_if;
+  const std::uint32_t b_device = b.fields.bound_dev_if;
+  if (a_device != b_device && a_device != 0 && b_device != 0) return false;
+  if (a.fields.family != b.fields.family) {
+    return (takes_both_families(a) && is_any_ipv4(b)) || (takes_both_families(b) && is_any_ipv4(a));
+  }
+  return a.fields.src_ip4 == b.fields.src_ip4 &&
          std::memcmp(a.fields.src_ip6, b.fields.src_ip6, sizeof a.fields.src_ip6) == 0;
 }
 
-Result<std::vector<Socket>> read_sockets(std::uint8_t family, SocketProtocol protocol) {
+void mark_groups(std::vector<Socket>& sockets) {
+  std::vector<Socket*> listeners;
+  for (Socket& socket : sockets) {
+    if (socket.protocol != SocketProtocol::kTcp || socket.fields.state != kTcpListen) continue;
+    for (Socket* other : listeners) {
+      if (needs_group(socket, *other)) socket.is_in_group = other->is_in_group = true;
+    }
+    listeners.push_back(&socket);
+  }
+}
+
+Result<void> read_sockets(std::uint8_t family, SocketProtocol protocol,
+                          std::vector<Socket>& sockets) {
   inet_diag_req_v2 request{};
   request.sdiag_family = family;
   request.sdiag_protocol = protocol == SocketProtocol::kTcp ? IPPROTO_TCP : IPPROTO_UDP;
@@ -86,9 +117,9 @@ Result<std::vector<Socket>> read_sockets(std::uint8_t family, SocketProtocol pro
   question.type = SOCK_DIAG_BY_FAMILY;
   question.body = {reinterpret_cast<const std::uint8_t*>(&request), sizeof request};
   question.what = protocol == SocketProtocol::kTcp ? "TCP sockets" : "UDP sockets";
-  std::vector<Socket> sockets;
-  LMN_CHECK_OK(netlink_dump(
-      question, [&] { sockets.clear(); },
+  const std::size_t before = sockets.size();
+  return netlink_dump(
+      question, [&] { sockets.resize(before); },
       [&](std::uint16_t, ByteSpan body) -> Result<void> {
         const auto message = netlink_head<inet_diag_msg>(body);
         if (!message) return make_error(system_error(question.what, EPROTO));
@@ -97,27 +128,21 @@ Result<std::vector<Socket>> read_sockets(std::uint8_t family, SocketProtocol pro
         if (message->idiag_family != family) return {};
         sockets.push_back(socket_of(protocol, *message, body));
         return {};
-      }));
-  for (std::size_t i = 0; i < sockets.size(); ++i) {
-    for (std::size_t j = i + 1; j < sockets.size(); ++j) {
-      if (!shares_address(sockets[i], sockets[j])) continue;
-      sockets[i].is_in_group = sockets[j].is_in_group = true;
-    }
-  }
-  return sockets;
+      });
 }
 
 }  // namespace
 
 Result<SocketTable> SocketTable::from_host() {
-  SocketTable table;
+  std::vector<Socket> sockets;
   for (const SocketProtocol protocol : {SocketProtocol::kTcp, SocketProtocol::kUdp}) {
     for (const int family : {AF_INET, AF_INET6}) {
-      LMN_TRY(const std::vector<Socket> sockets,
-              read_sockets(static_cast<std::uint8_t>(family), protocol));
-      for (const Socket& socket : sockets) table.add(socket);
+      LMN_CHECK_OK(read_sockets(static_cast<std::uint8_t>(family), protocol, sockets));
     }
   }
+  mark_groups(sockets);
+  SocketTable table;
+  for (const Socket& socket : sockets) table.add(socket);
   // Where the setting cannot be read the kernel was built without cookies.
   const auto setting = read_file("/proc/sys/net/ipv4/tcp_syncookies", 16);
   table.set_syncookies(setting && !setting->empty() ? std::uint32_t{(*setting)[0]} - '0' : 0);

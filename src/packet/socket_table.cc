@@ -39,6 +39,17 @@ IpAddress unmapped(const IpAddress& address) {
   return ipv4;
 }
 
+// What Linux keeps as the IPv4 address of an IPv6 socket: the mapped one, or a mark that says
+// "not this family" (LOOPBACK4_IPV6), which programs can read.
+__u32 ipv4_of(const __u32 (&ipv6)[4]) {
+  constexpr std::uint8_t kNotIpv4[] = {127, 0, 0, 6};
+  const IpAddress address = ipv6_address(ipv6);
+  __u32 word = 0;
+  if (is_any(address)) return word;
+  std::memcpy(&word, is_mapped(address) ? address.data() + kMappedAt : kNotIpv4, sizeof word);
+  return word;
+}
+
 std::uint16_t host_order(std::uint16_t port) {
   return static_cast<std::uint16_t>(port << 8 | port >> 8);
 }
@@ -79,20 +90,22 @@ int score_of_udp(const Socket& socket, const SocketQuery& query) {
   return score;
 }
 
+// Whether a listener or bound socket works for the group that `first` is in.
+bool is_in_group_of(const Socket& socket, const Socket& first) {
+  return socket.is_in_group && socket.fields.family == first.fields.family &&
+         socket.fields.bound_dev_if == first.fields.bound_dev_if && socket.fields.dst_port == 0;
+}
+
 // One of the group that `first` belongs to, by the addresses of the packet. Linux spreads by a hash
 // with a secret, so which one it is says nothing; that a flow stays with its own does.
 const Socket* one_of_group(std::span<const Socket* const> sockets, const Socket& first,
                            const SocketQuery& query) {
-  const auto is_member = [&](const Socket& socket) {
-    return socket.is_in_group && socket.fields.family == first.fields.family &&
-           socket.fields.bound_dev_if == first.fields.bound_dev_if && socket.fields.dst_port == 0;
-  };
   std::size_t count = 0;
-  for (const Socket* socket : sockets) count += is_member(*socket) ? 1 : 0;
+  for (const Socket* socket : sockets) count += is_in_group_of(*socket, first) ? 1 : 0;
   const std::size_t hash = IpAddressHash()(query.source) * 31 + query.source_port;
   std::size_t chosen = count != 0 ? hash % count : 0;
   for (const Socket* socket : sockets) {
-    if (!is_member(*socket)) continue;
+    if (!is_in_group_of(*socket, first)) continue;
     if (chosen == 0) return socket;
     --chosen;
   }
@@ -109,11 +122,17 @@ std::size_t SocketTable::KeyHash::operator()(const Key& key) const noexcept {
 }
 
 void SocketTable::add(const Socket& added) {
-  const Socket& socket = sockets_.emplace_back(added);
-  const struct bpf_sock& fields = socket.fields;
+  Socket& socket = sockets_.emplace_back(added);
+  struct bpf_sock& fields = socket.fields;
   by_address_.emplace(&fields, &socket);
   const auto port = static_cast<std::uint16_t>(fields.src_port);
   const bool is_ipv6 = fields.family == AF_INET6;
+  // Requests have no queue of their own, and show this instead of "none".
+  if (fields.state == kTcpNewSynRecv) fields.rx_queue_mapping = 0;
+  if (is_ipv6) {
+    fields.src_ip4 = ipv4_of(fields.src_ip6);
+    fields.dst_ip4 = ipv4_of(fields.dst_ip6);
+  }
   const IpAddress local = is_ipv6 ? ipv6_address(fields.src_ip6) : ipv4_address(fields.src_ip4);
   const IpAddress remote = is_ipv6 ? ipv6_address(fields.dst_ip6) : ipv4_address(fields.dst_ip4);
 
@@ -127,8 +146,11 @@ void SocketTable::add(const Socket& added) {
         .push_back(&socket);
     return;
   }
+  if (socket.protocol == SocketProtocol::kTcp) listeners_.push_back(&socket);
   const auto bind = [&](IpFamily family, const IpAddress& address) {
-    bound_[{socket.protocol, family, port, 0, address, {}}].push_back(&socket);
+    Sockets& sockets = bound_[{socket.protocol, family, port, 0, address, {}}];
+    if (socket.is_in_group) join_group(socket, sockets);
+    sockets.push_back(&socket);
   };
   if (!is_ipv6) return bind(IpFamily::kIpv4, local);
   bind(IpFamily::kIpv6, local);
@@ -137,13 +159,18 @@ void SocketTable::add(const Socket& added) {
   if (is_mapped(local)) bind(IpFamily::kIpv4, unmapped(local));
 }
 
+void SocketTable::join_group(Socket& socket, const Sockets& sockets) {
+  for (const Socket* other : sockets) {
+    if (is_in_group_of(*other, socket)) socket.first_of_group_ = &other->counting();
+  }
+}
+
 void SocketTable::take_cookie_times(const SocketTable& old) noexcept {
-  for (const Socket& socket : sockets_) {
-    if (socket.fields.state != kTcpListen || socket.protocol != SocketProtocol::kTcp) continue;
-    for (const Socket& before : old.sockets_) {
-      if (before.last_cookie_s() == 0) continue;
-      if (std::memcmp(&before.fields, &socket.fields, sizeof socket.fields) != 0) continue;
-      socket.set_last_cookie_s(before.last_cookie_s());
+  for (const Socket* before : old.listeners_) {
+    if (before->last_cookie_s() == 0) continue;
+    for (const Socket* listener : listeners_) {
+      if (std::memcmp(&before->fields, &listener->fields, sizeof before->fields) != 0) continue;
+      listener->set_last_cookie_s(before->last_cookie_s());
     }
   }
 }

@@ -63,15 +63,19 @@ struct Socket {
   // What sockets of another kind than listeners and connections are: a remnant of a closed
   // connection or a request that waits for the third packet.
   bool is_full() const { return fields.state != kTcpTimeWait && fields.state != kTcpNewSynRecv; }
-  // When a cookie was last made for it, in the clock's seconds; 0: never.
+  // When a cookie was last made for it or for its group, in the clock's seconds; 0: never.
   std::uint32_t last_cookie_s() const noexcept {
-    return std::atomic_ref(last_cookie_s_).load(std::memory_order_relaxed);
+    return std::atomic_ref(counting().last_cookie_s_).load(std::memory_order_relaxed);
   }
   void set_last_cookie_s(std::uint32_t seconds) const noexcept {
-    std::atomic_ref(last_cookie_s_).store(seconds, std::memory_order_relaxed);
+    std::atomic_ref(counting().last_cookie_s_).store(seconds, std::memory_order_relaxed);
   }
 
  private:
+  friend class SocketTable;
+  const Socket& counting() const { return first_of_group_ != nullptr ? *first_of_group_ : *this; }
+
+  const Socket* first_of_group_ = nullptr;
   alignas(4) mutable std::uint32_t last_cookie_s_ = 0;
 };
 
@@ -133,10 +137,12 @@ class SocketTable {
 
   const Socket* find_connection(const SocketQuery& query) const noexcept;
   const Socket* find_bound(const SocketQuery& query) const noexcept;
+  void join_group(Socket& socket, const Sockets& sockets);
   const Socket* best_of(const IpAddress& local, const SocketQuery& query) const noexcept;
 
   std::deque<Socket> sockets_;
   std::unordered_map<const void*, const Socket*> by_address_;
+  Sockets listeners_;  // TCP
   std::unordered_map<Key, Sockets, KeyHash> connections_;  // TCP only
   std::unordered_map<Key, Sockets, KeyHash> bound_;
   std::uint32_t syncookies_ = 1;
