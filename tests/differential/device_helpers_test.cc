@@ -20,6 +20,7 @@
 #include "base/byte_reader.h"
 #include "base/unique_fd.h"
 #include "differential/helper_caller.h"
+#include "harness/provoked.h"
 
 namespace lmn {
 namespace {
@@ -86,6 +87,7 @@ void sweep_check_mtu(int mtu) {
                 << "mtu " << mtu << ", packet of " << size << ", ifindex " << ifindex << ", stated "
                 << length << ", change " << change << ": " << c.difference();
             seen.insert(c.kernel.result);
+            Provoked::instance().add_value("bpf_check_mtu", c.kernel.result);
           }
         }
       }
@@ -165,6 +167,7 @@ TEST_P(CookieDifferential, ErrorsAndSegmentSizes) {
     const auto open_part = [](std::int64_t result) { return result < 0 ? result : result >> 32; };
     ASSERT_EQ(open_part(c.kernel.result), open_part(c.ours.result)) << "length " << length;
     seen.insert(open_part(c.kernel.result));
+    Provoked::instance().add("bpf_tcp_raw_gen_syncookie", c.kernel.result);
   }
   EXPECT_EQ(seen, is_ipv6() ? (std::set<std::int64_t>{-EINVAL, 1220, 1420, 1440, 8940})
                             : (std::set<std::int64_t>{-EINVAL, 536, 1300, 1440, 1460}));
@@ -197,6 +200,8 @@ TEST_P(CookieDifferential, EachSideKnowsItsOwnCookies) {
     const Comparison to_kernel = answer(made.kernel.result, 0);
     EXPECT_EQ(to_kernel.kernel.result, 0);
     EXPECT_EQ(to_kernel.ours.result, -EACCES) << "a foreign cookie";
+    Provoked::instance().add("bpf_tcp_raw_check_syncookie", to_kernel.kernel.result);
+    Provoked::instance().add("bpf_tcp_raw_check_syncookie", to_kernel.ours.result);
     const Comparison to_ours = answer(made.ours.result, 0);
     EXPECT_EQ(to_ours.ours.result, 0);
     EXPECT_EQ(to_ours.kernel.result, -EACCES) << "a foreign cookie";

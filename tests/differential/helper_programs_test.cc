@@ -73,6 +73,7 @@ TEST_P(HelperPrograms, LeaveTheSameResults) {
   std::vector<const char*> maps;  // the others use no further ones
   if (GetParam() == std::string_view("walks"))
     maps = {"table", "percpu_table", "numbers", "percpu_numbers"};
+  if (GetParam() == std::string_view("other_cpus")) maps = {"percpu_numbers", "percpu_table"};
   if (GetParam() == std::string_view("locks")) maps = {"guarded_table", "guarded_array"};
   for (const char* map : maps) {
     const auto theirs = kernel_->entries(map);
@@ -93,7 +94,7 @@ TEST(HelperRefusal, SaysWhichHelperAndWhy) {
 
 INSTANTIATE_TEST_SUITE_P(Programs, HelperPrograms,
                          testing::Values("loops", "walks", "texts", "mtu", "rings", "queues",
-                                         "locks"),
+                                         "locks", "ring_dynptrs", "other_cpus"),
                          [](const auto& row) { return std::string(row.param); });
 
 }  // namespace

@@ -14,38 +14,16 @@
 #include <random>
 
 #include "differential/helper_caller.h"
+#include "harness/provoked.h"
 #include "maps/map.h"
 
 namespace lmn {
 namespace {
 
-// The results that each helper gave, for the list at the end.
-class Provoked : public testing::Environment {
- public:
-  static std::map<std::string, std::map<std::int64_t, std::size_t>>& table() {
-    static std::map<std::string, std::map<std::int64_t, std::size_t>> results;
-    return results;
-  }
-  static std::string name_of(std::uint32_t id) {
-    const auto protos = known_helper_protos();
-    return std::string(std::ranges::find(protos, id, &HelperProto::id)->name);
-  }
-  static void add(std::uint32_t id, std::int64_t result) {
-    ++table()[name_of(id)][result < 0 && result > -4096 ? result : 0];
-  }
-  void TearDown() override {
-    for (const auto& [name, results] : table()) {
-      std::string line;
-      for (const auto& [result, count] : results) {
-        line += "  " + (result == 0 ? std::string("ok") : std::to_string(result)) + " x" +
-                std::to_string(count);
-      }
-      std::printf("[ PROVOKED ] %-28s%s\n", name.c_str(), line.c_str());
-    }
-  }
-};
-
-const auto* const kProvoked = testing::AddGlobalTestEnvironment(new Provoked);
+std::string name_of(std::uint32_t id) {
+  const auto protos = known_helper_protos();
+  return std::string(std::ranges::find(protos, id, &HelperProto::id)->name);
+}
 
 std::vector<std::uint8_t> packet_of(std::size_t size) {
   std::vector<std::uint8_t> packet(size);
@@ -63,7 +41,7 @@ class HelpersDifferential : public testing::Test {
   bool same(HelperCaller& caller, std::uint32_t id, std::span<const std::uint8_t> packet,
             std::array<std::uint64_t, 5> words, std::uint32_t metadata_bytes = 0) {
     const Comparison c = caller.compare(packet, words, metadata_bytes);
-    Provoked::add(id, c.kernel.result);
+    Provoked::instance().add(name_of(id), c.kernel.result);
     if (c.is_equal()) return true;
     ADD_FAILURE() << "arguments " << words[0] << ", " << static_cast<std::int64_t>(words[1]) << ", "
                   << static_cast<std::int64_t>(words[2]) << ", "
@@ -76,8 +54,8 @@ class HelpersDifferential : public testing::Test {
   // The kernel gave each of these at least once; 0 stands for every result that is no errno.
   static void expect_provoked(std::uint32_t id, std::initializer_list<std::int64_t> results) {
     for (const std::int64_t result : results) {
-      EXPECT_TRUE(Provoked::table()[Provoked::name_of(id)].contains(result))
-          << Provoked::name_of(id) << " never gave " << result;
+      EXPECT_TRUE(Provoked::instance().has(name_of(id), result))
+          << name_of(id) << " never gave " << result;
     }
   }
 

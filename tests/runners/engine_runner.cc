@@ -55,6 +55,8 @@ class EngineRunner final : public ObjectRunner {
 
   std::uint32_t redirect_ifindex() const override { return target_->info().ifindex; }
 
+  Engine* engine() override { return engine_.get(); }
+
   Result<PacketResult> run(std::span<const std::uint8_t> packet) override {
     LMN_TRY(TestRunResult result, engine_->test_run(*program_, packet, {}));
     if (!result.traps.empty()) return make_error(ErrorCode::kRefused, result.traps[0].text);

@@ -29,6 +29,7 @@
 
 namespace lmn {
 
+class Engine;         // engine/engine.h
 class TraceListener;  // exec/interp/trace.h
 
 struct PacketResult {
@@ -71,6 +72,9 @@ class ObjectRunner {
       std::string_view map, std::span<const std::uint8_t> key) = 0;
   // All entries, sorted by key bytes.
   virtual Result<std::vector<MapEntry>> entries(std::string_view map) = 0;
+  // The engine of the interpreter's runner, for what the kernel has of itself (routes, sockets);
+  // null for the kernel's.
+  virtual Engine* engine() { return nullptr; }
 };
 
 enum class RunnerKind : std::uint8_t { kKernel, kInterpreter };

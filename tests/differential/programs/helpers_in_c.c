@@ -238,6 +238,54 @@ int rings(struct xdp_md* ctx) {
   return XDP_PASS;
 }
 
+// Records as dynptrs: their bounds are looked at when they are written, not when they are reserved.
+SEC("xdp")
+int ring_dynptrs(struct xdp_md* ctx) {
+  __u8 arguments[ARGUMENT_BYTES];
+  struct result* result = result_of_packet(ctx, arguments);
+  if (!result) return XDP_ABORTED;
+  struct bpf_dynptr record;
+  __u32 size = arguments[0] & 63;
+  if (arguments[1] % 16 == 0) size = 0x1000000 + arguments[1];
+  if (arguments[1] % 16 == 1) size = 0xfffff0 + arguments[1] % 16;
+  __u64 flags = arguments[2] % 8 == 0;
+  result->number[0] = bpf_ringbuf_reserve_dynptr(&ring, size, flags, &record);
+  __u64 bad_flag = arguments[4] % 8 == 0;
+  result->number[1] = bpf_dynptr_write(&record, arguments[3] & 31, arguments, 8, bad_flag);
+  __u64* start = bpf_dynptr_data(&record, arguments[5] & 15, 8);
+  result->number[2] = start != 0;
+  if (start) *start = arguments[6];
+  __u64 back = 7;
+  result->number[3] = bpf_dynptr_read(&back, sizeof(back), &record, arguments[5] & 15, 0);
+  result->number[4] = back;
+  if (arguments[7] & 1)
+    bpf_ringbuf_submit_dynptr(&record, arguments[8] & 3);
+  else
+    bpf_ringbuf_discard_dynptr(&record, arguments[8] & 3);
+  for (__u32 what = 0; what < 5; what++) result->number[5 + what] = bpf_ringbuf_query(&ring, what);
+  return XDP_PASS;
+}
+
+// Values of a CPU that the program names.
+SEC("xdp")
+int other_cpus(struct xdp_md* ctx) {
+  __u8 arguments[ARGUMENT_BYTES];
+  struct result* result = result_of_packet(ctx, arguments);
+  if (!result) return XDP_ABORTED;
+  __u32 key = arguments[0] & 15;
+  __u64* own = bpf_map_lookup_elem(&percpu_numbers, &key);
+  if (own) *own += arguments[1];
+  bpf_map_update_elem(&percpu_table, &key, &(__u64){arguments[2]}, BPF_ANY);
+  for (__u32 i = 0; i < 4; i++) {
+    __u32 cpu = arguments[3 + i] % 16 == 0 ? 0 : 1000 + arguments[3 + i];
+    __u64* value = bpf_map_lookup_percpu_elem(&percpu_numbers, &key, cpu);
+    result->number[i] = value ? *value : -1;
+    value = bpf_map_lookup_percpu_elem(&percpu_table, &key, cpu);
+    result->number[4 + i] = value ? *value : -1;
+  }
+  return XDP_PASS;
+}
+
 struct {
   __uint(type, BPF_MAP_TYPE_QUEUE);
   __uint(max_entries, 8);
