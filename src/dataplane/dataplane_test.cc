@@ -236,6 +236,23 @@ TEST_F(DataplaneTest, EntryProgramDecidesAndSeesEgress) {
   EXPECT_TRUE(target_.sent.empty());
 }
 
+TEST_F(DataplaneTest, WhatCannotBeSentIsLostBeforeTheEntryProgramSeesIt) {
+  ScriptedProgram entry_program;
+  ProgramEntry entry;
+  entry.program = &entry_program;
+  program_.on_redirect = [&](RedirectSlot& slot) {
+    slot.kind = RedirectSlot::Kind::kSink;
+    slot.sink = &target_;
+    slot.ifindex = 9;
+    slot.program = &entry;
+  };
+  target_.error = EMSGSIZE;
+  push(XDP_REDIRECT);
+  worker_->run({});
+  EXPECT_EQ(counters().get(Counter::kRedirectTooLong), 1u);
+  EXPECT_EQ(entry_program.seen_egress, 0u);
+}
+
 TEST_F(DataplaneTest, OrderOfArrivalIsKeptOverBatches) {
   push(XDP_PASS, 150);
   EXPECT_EQ(worker_->poll_once(), 64u) << "the budget of one poll";

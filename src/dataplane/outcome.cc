@@ -119,6 +119,10 @@ void Delivery::redirect(XdpBuff& buff, const RedirectSlot& slot) noexcept {
 
 void Delivery::redirect_to(XdpBuff& buff, const RedirectTarget& target) noexcept {
   if (target.sink == nullptr) return drop(buff, Counter::kRedirectNoTarget);
+  // As in Linux, what cannot be sent is lost before the entry's program sees it.
+  if (const int error = target.sink->check(buff.length()); error != 0) {
+    return drop(buff, redirect_error_counter(error));
+  }
   if (!entry_program_keeps(buff, target)) return drop(buff, Counter::kRedirectDropped);
   if (const int error = send(buff, target.sink); error != 0)
     return drop(buff, redirect_error_counter(error));

@@ -40,6 +40,7 @@ void Worker::add_port(Port& port, const Dispatcher* dispatcher, FrameSink* pass_
 
 std::size_t Worker::poll_once(std::uint64_t packet_budget) noexcept {
   std::size_t received = 0;
+  if (context_.tables != nullptr) context_.tables->refresh(context_);
   for (Binding& binding : bindings_) {
     batch_.limit = static_cast<std::size_t>(
         std::min<std::uint64_t>(limits::kBatchSize, packet_budget - received));

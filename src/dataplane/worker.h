@@ -49,6 +49,8 @@ class Worker {
   // running; all outlive the worker.
   void add_port(Port& port, const Dispatcher* dispatcher, FrameSink* pass_sink);
   void clear_ports() { bindings_.clear(); }
+  // What its programs may touch. REQUIRES: run() is not running.
+  RunContext& context() { return context_; }
 
   // One round over all queues, with at most `packet_budget` frames in all. Returns the frames
   // received.

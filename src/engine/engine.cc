@@ -179,6 +179,9 @@ RunContext Engine::make_context() {
   context.cookie_secret = &cookie_secret_;
   context.routes = &routes_;
   kernel_tables_->fill(context);
+  context.sockets = &sockets_;
+  context.kernel_types = kernel_types_.get();
+  context.tables = host_follower_.get();
   context.objects = object_heap_.get();
   context.deferred = deferred_.get();
   context.traps = &traps_;
@@ -191,6 +194,11 @@ int Engine::run_deferred() {
   return run_deferred_calls(context);
 }
 
+Result<void> Engine::follow_host(const HostFollowOptions& options) {
+  LMN_TRY(host_follower_, HostFollower::start(options, *log_));
+  return {};
+}
+
 RunEnd Engine::run(const RunLimits& limits) {
   worker_->clear_ports();
   for (const auto& attachment : attachments_) {
@@ -198,6 +206,9 @@ RunEnd Engine::run(const RunLimits& limits) {
         attachment->dispatcher.program != nullptr ? &attachment->dispatcher : nullptr;
     worker_->add_port(*attachment->port, dispatcher, attachment->pass_sink);
   }
+  // What was given to the engine after its worker was made.
+  worker_->context().kernel_types = kernel_types_.get();
+  worker_->context().tables = host_follower_.get();
   return worker_->run(limits);
 }
 

@@ -28,6 +28,7 @@
 #include "base/log.h"
 #include "base/result.h"
 #include "dataplane/worker.h"
+#include "engine/host_follower.h"
 #include "engine/kernel_tables.h"
 #include "engine/program.h"
 #include "engine/trace_buffer.h"
@@ -36,6 +37,7 @@
 #include "maps/object_heap.h"
 #include "packet/frame_pool.h"
 #include "packet/route_table.h"
+#include "packet/socket_table.h"
 #include "ports/port.h"
 #include "spec/environment.h"
 #include "spec/object_spec.h"
@@ -114,6 +116,18 @@ class Engine final : public MapHost, public PortDirectory {
   // Connections, bridges and flows that kernel functions answer from. REQUIRES, to change them:
   // nothing runs.
   KernelTables& kernel_tables() { return *kernel_tables_; }
+  // The types that bpf_snprintf_btf shows values by: the kernel's, which CO-RE numbers mean.
+  void set_kernel_types(std::shared_ptr<const Btf> types) { kernel_types_ = std::move(types); }
+  // What bpf_sk_lookup_tcp and its like answer from; without it no socket is there. REQUIRES:
+  // nothing runs.
+  void set_sockets(SocketTable sockets) {
+    sockets.take_cookie_times(sockets_);
+    sockets_ = std::move(sockets);
+  }
+
+  // Routes and sockets are the host's from now on, and follow it while the engine runs. Errors:
+  // kPermission, kIo. REQUIRES: nothing runs; called once.
+  Result<void> follow_host(const HostFollowOptions& options);
 
   RunEnd run(const RunLimits& limits);
   void stop() noexcept;
@@ -164,6 +178,8 @@ class Engine final : public MapHost, public PortDirectory {
   CookieSecret cookie_secret_;
   RouteTable routes_;
   std::unique_ptr<KernelTables> kernel_tables_;
+  SocketTable sockets_;
+  std::shared_ptr<const Btf> kernel_types_;
   std::unique_ptr<ObjectHeap> object_heap_;
   std::unique_ptr<DeferredCalls> deferred_;
   TraceBuffer trace_;
@@ -171,6 +187,7 @@ class Engine final : public MapHost, public PortDirectory {
   std::vector<std::unique_ptr<LoadedObject>> objects_;
   std::vector<std::unique_ptr<Port>> ports_;
   std::vector<std::unique_ptr<Attachment>> attachments_;
+  std::unique_ptr<HostFollower> host_follower_;
   std::unique_ptr<Worker> worker_;
   LoadedObject* loading_ = nullptr;  // while slots are filled
   std::uint32_t next_program_id_ = 1;

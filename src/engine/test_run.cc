@@ -47,6 +47,7 @@ Result<TestRunResult> Engine::test_run(Program& program, std::span<const std::ui
 
   TrapLog traps;
   RunContext context = make_context();
+  if (context.tables != nullptr) context.tables->refresh(context);
   context.traps = &traps;
   context.program_name = program.spec.name;
   TestRunResult result;

@@ -200,9 +200,9 @@ std::string_view helper_refusal(std::uint32_t id) noexcept {
     case Support::kMissing:
       return "not implemented by this version of LMN; docs/FEATURES.md lists what is";
     case Support::kNoKernelObject:
-      return "needs a task, socket, cgroup or perf event of a kernel, which a user-space engine "
-             "does "
-             "not have; pass what the program needs in a map";
+      return "needs a task, cgroup, perf event, struct of a socket or per-CPU variable of a "
+             "kernel, which a user-space engine does not have; pass what the program needs in a "
+             "map";
     case Support::kSleeps:
       return "may sleep, which no XDP program may";
   }

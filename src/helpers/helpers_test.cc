@@ -455,7 +455,7 @@ TEST(ProbeRead, ReadsTheProgramsOwnMemoryOnly) {
   reset();
   EXPECT_EQ(run.call(BPF_FUNC_probe_read_kernel, out, 8, memory + 1), -EFAULT);
   EXPECT_EQ(std::ranges::count(out, 0), 8) << "a fault zeroes the destination";
-  EXPECT_EQ(run.call(BPF_FUNC_probe_read_kernel, out, 8, 0x1234), -EFAULT);
+  EXPECT_EQ(run.call(BPF_FUNC_probe_read_kernel, out, 8, 0x1234), -ERANGE);
   reset();
   EXPECT_EQ(run.call(BPF_FUNC_probe_read_kernel_str, out, 8, memory), 4);
   EXPECT_STREQ(reinterpret_cast<const char*>(out), "abc");
@@ -464,7 +464,8 @@ TEST(ProbeRead, ReadsTheProgramsOwnMemoryOnly) {
   EXPECT_EQ(run.call(BPF_FUNC_probe_read_kernel_str, out, 8, memory + 4), -EFAULT) << "no zero";
   EXPECT_EQ(run.call(BPF_FUNC_probe_read_user, out, 8, memory), -EFAULT);
   EXPECT_EQ(run.call(BPF_FUNC_probe_read_user_str, out, 8, memory), -EFAULT);
-  EXPECT_EQ(run.call(BPF_FUNC_probe_read_kernel, out, 0, 0), 0);
+  EXPECT_EQ(run.call(BPF_FUNC_probe_read_kernel, out, 0, memory), 0);
+  EXPECT_EQ(run.call(BPF_FUNC_probe_read_kernel, out, 0, 0), -ERANGE);
 }
 
 // --- print

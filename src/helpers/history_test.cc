@@ -6,6 +6,7 @@
 #include <linux/bpf.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 
 #include "helpers/helpers.h"
@@ -119,6 +120,26 @@ TEST(History, WalkEndsWhenElementsAreReinserted) {
     return 0;
   };
   EXPECT_LE(run.call(BPF_FUNC_for_each_map_elem, map->get(), 1, 0, 0), 64);
+}
+
+// Linux CVE-2021-34866: ring buffer helpers took maps of other types for rings.
+TEST(History, Cve2021_34866_OtherMapsAreNoRings) {
+  MapSpec spec;
+  spec.type = BPF_MAP_TYPE_ARRAY;
+  spec.key_size = 4;
+  spec.value_size = 64;
+  spec.max_entries = 4;
+  NoHost host;
+  auto map = create_map(spec, {}, host);
+  ASSERT_TRUE(map.has_value());
+  TestRun run(kPacket);
+  const std::uint64_t record = 0;
+  EXPECT_EQ(run.call(BPF_FUNC_ringbuf_output, map->get(), &record, 8, 0), -EINVAL);
+  EXPECT_EQ(run.call(BPF_FUNC_ringbuf_reserve, map->get(), 8, 0), 0);
+  EXPECT_EQ(run.call(BPF_FUNC_ringbuf_query, map->get(), BPF_RB_RING_SIZE), 0);
+  alignas(8) std::array<std::uint8_t, sizeof(struct bpf_dynptr)> dynptr{};
+  EXPECT_EQ(run.call(BPF_FUNC_ringbuf_reserve_dynptr, map->get(), 8, 0, dynptr.data()), -EINVAL);
+  EXPECT_EQ(run.context.held_records.count(), 0u);
 }
 
 // A redirect helper that failed left the target of an earlier call, and of another program's map,

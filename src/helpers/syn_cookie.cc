@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Helpers of raw SYN cookies: make the sequence number of a SYN-ACK that needs no memory of the
-// SYN, and know it again when it comes back in the ACK.
+// Helpers of SYN cookies: make the sequence number of a SYN-ACK that needs no memory of the SYN,
+// and know it again when it comes back in the ACK. The raw ones look at packets only; the other two
+// serve a listener of the SocketTable, and answer only when the host's setting has cookies.
 //
 // A cookie is the kernel's: two keyed hashes of the addresses and ports, the client's sequence
 // number, the minute, and which of four segment sizes the client can take. It is valid in the
@@ -13,10 +14,18 @@
 //
 // The keys come from the engine and are the same for all its workers, since an ACK may arrive at
 // another one than its SYN; a run without them is -EOPNOTSUPP, as a kernel without SYN cookies.
-// Tested by algorithms_test.cc and tests/differential/device_helpers_test.cc.
-// Source: Linux 6.18, net/core/filter.c (bpf_tcp_raw_*), net/ipv4/syncookies.c,
-// net/ipv6/syncookies.c, net/ipv4/tcp_input.c (tcp_parse_mss_option); SipHash-2-4 (Aumasson,
-// Bernstein 2012).
+//
+// A listener takes cookies that were made for it in the last two minutes (here: by this engine; the
+// time is kept with the socket). Its queue of half-open connections is the host's and is never full
+// as far as this engine can see, so that the setting "1, when the queue is full" makes none.
+// Tested by algorithms_test.cc, sockets_test.cc, tests/differential/device_helpers_test.cc and
+// tests/differential/sockets_test.cc.
+// Source: Linux 6.18, net/core/filter.c (bpf_tcp_raw_*, bpf_tcp_*_syncookie),
+// net/ipv4/syncookies.c, net/ipv6/syncookies.c, net/ipv4/tcp_input.c (tcp_parse_mss_option);
+// SipHash-2-4 (Aumasson, Bernstein 2012).
+#include <linux/bpf.h>
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -25,6 +34,7 @@
 
 #include "base/byte_reader.h"
 #include "helpers/bodies.h"
+#include "packet/socket_table.h"
 
 namespace lmn {
 namespace {
@@ -63,6 +73,7 @@ class TcpHeader {
   std::uint32_t acknowledged() const {
     return load_unaligned<std::uint32_t>(bytes_ + 8, std::endian::big);
   }
+  bool has(std::uint8_t flag) const { return (bytes_[13] & flag) != 0; }
   std::size_t length() const { return (bytes_[12] >> 4) * std::size_t{4}; }
   ByteSpan options() const { return {bytes_ + kTcpHeaderBytes, length() - kTcpHeaderBytes}; }
 
@@ -191,7 +202,95 @@ std::optional<TcpHeader> whole_header(std::uint64_t address, std::uint32_t lengt
   return tcp;
 }
 
+constexpr std::uint8_t kFin = 0x01;
+constexpr std::uint8_t kSyn = 0x02;
+constexpr std::uint8_t kRst = 0x04;
+constexpr std::uint8_t kAck = 0x10;
+
+// An IP header of the program's and the listener it is for.
+struct Served {
+  const Socket& listener;
+  const std::uint8_t* ip;
+  std::uint32_t ip_bytes;
+
+  static constexpr std::uint32_t kIpv4Bytes = 20;
+  static constexpr std::uint32_t kIpv6Bytes = 40;
+
+  bool is_ipv4() const { return ip[0] >> 4 == 4; }
+  // 0, or the failure for a header that the listener cannot get.
+  std::uint64_t failure() const {
+    if (ip_bytes < kIpv4Bytes) return helper::failure(EINVAL);
+    const bool is_ipv6_listener = listener.fields.family == AF_INET6;
+    if (is_ipv4()) {
+      return is_ipv6_listener && listener.is_ipv6_only ? helper::failure(EINVAL) : 0;
+    }
+    if (ip[0] >> 4 != 6) return helper::failure(EPROTONOSUPPORT);
+    if (ip_bytes < kIpv6Bytes) return helper::failure(EINVAL);
+    return is_ipv6_listener ? 0 : helper::failure(EINVAL);
+  }
+};
+
+// The listener of the table at this address; null for other sockets and other addresses.
+const Socket* listener_at(const RunContext& context, std::uint64_t address) {
+  if (context.sockets == nullptr) return nullptr;
+  const Socket* socket = context.sockets->at(helper::as_pointer<const void>(address));
+  if (socket == nullptr || socket->protocol != SocketProtocol::kTcp) return nullptr;
+  return socket->fields.state == kTcpListen ? socket : nullptr;
+}
+
+std::uint32_t seconds_of(const RunContext& context) {
+  constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
+  // 0 stands for "never".
+  return static_cast<std::uint32_t>(context.clock->monotonic_ns() / kNsPerSecond) + 1;
+}
+
+// Whether a cookie was made for it while one could still come back.
+bool has_recent_cookie(const RunContext& context, const Socket& listener) {
+  constexpr std::uint32_t kValidSeconds = kAgeMax * 60;
+  const std::uint32_t last = listener.last_cookie_s();
+  return last != 0 && seconds_of(context) - last <= kValidSeconds;
+}
+
 }  // namespace
+
+LMN_HELPER_BODY(tcp_check_syncookie) {
+  const std::uint32_t tcp_bytes = helper::as_u32(r5);
+  if (tcp_bytes < kTcpHeaderBytes) return helper::failure(EINVAL);
+  const Socket* listener = listener_at(*context, r1);
+  if (listener == nullptr || context->cookie_secret == nullptr) return helper::failure(EINVAL);
+  if (context->sockets->syncookies() == 0) return helper::failure(EINVAL);
+  const TcpHeader tcp(helper::as_pointer<const std::uint8_t>(r4));
+  if (!tcp.has(kAck) || tcp.has(kRst) || tcp.has(kSyn)) return helper::failure(ENOENT);
+  const Served served{*listener, helper::as_pointer<const std::uint8_t>(r2), helper::as_u32(r3)};
+  if (served.ip_bytes < Served::kIpv4Bytes) return helper::failure(EINVAL);
+  if (!has_recent_cookie(*context, *listener)) return helper::failure(ENOENT);
+  if (const std::uint64_t failure = served.failure()) return failure;
+  const bool is_ipv4 = served.is_ipv4();
+  const std::uint64_t result =
+      check_cookie(*context, is_ipv4 ? ipv4_flow(served.ip, tcp) : ipv6_flow(served.ip, tcp), tcp,
+                   is_ipv4 ? kMssIpv4 : kMssIpv6);
+  return result == 0 ? 0 : helper::failure(ENOENT);
+}
+
+LMN_HELPER_BODY(tcp_gen_syncookie) {
+  const auto tcp = whole_header(r4, helper::as_u32(r5));
+  if (!tcp) return helper::failure(EINVAL);
+  const Socket* listener = listener_at(*context, r1);
+  if (listener == nullptr) return helper::failure(EINVAL);
+  if (context->sockets->syncookies() == 0 || context->cookie_secret == nullptr) {
+    return helper::failure(ENOENT);
+  }
+  const bool is_syn = tcp->has(kSyn) && !tcp->has(kAck) && !tcp->has(kFin) && !tcp->has(kRst);
+  if (!is_syn) return helper::failure(EINVAL);
+  const Served served{*listener, helper::as_pointer<const std::uint8_t>(r2), helper::as_u32(r3)};
+  if (const std::uint64_t failure = served.failure()) return failure;
+  if (context->sockets->syncookies() != 2) return helper::failure(ENOENT);
+  listener->set_last_cookie_s(seconds_of(*context));
+  if (served.is_ipv4()) {
+    return make_cookie(*context, ipv4_flow(served.ip, *tcp), *tcp, kMssIpv4, kMssDefaultIpv4);
+  }
+  return make_cookie(*context, ipv6_flow(served.ip, *tcp), *tcp, kMssIpv6, kMssDefaultIpv6);
+}
 
 LMN_HELPER_BODY(tcp_raw_gen_syncookie_ipv4) {
   const auto tcp = whole_header(r2, helper::as_u32(r3));

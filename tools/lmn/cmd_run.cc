@@ -90,7 +90,10 @@ void add_options(CLI::App& app, RunWords& words, RunLimits& limits, double& dura
                  "MAP:KEYHEX=VALUEHEX: sets a map element before the run")
       ->allow_extra_args(false);
   app.add_option("--routes", words.routes,
-                 "file of devices, routes, rules and neighbours that bpf_fib_lookup answers from");
+                 "what bpf_fib_lookup answers from: a file of devices, routes, rules and "
+                 "neighbours, or 'host'");
+  app.add_option("--sockets", words.sockets,
+                 "what bpf_sk_lookup_tcp and its like answer from: a file of sockets, or 'host'");
   app.add_option("--mode", words.mode, "attach mode; only native is there yet");
   app.add_option("--count", limits.packet_count_max, "stop after N packets");
   app.add_option("--duration", duration_s, "stop after S seconds")->check(CLI::NonNegativeNumber);

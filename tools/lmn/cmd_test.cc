@@ -130,8 +130,15 @@ void add_options(CLI::App& app, TestWords& words) {
   app.add_option("--tail-call", words.setup.tail_calls,
                  "MAP:INDEX=PROGRAM: puts a program into a program array")
       ->allow_extra_args(false);
+  app.add_option("--seed", words.setup.seed,
+                 "of random numbers and hash tables: the same seed gives the same run");
+  app.add_option("--clock", words.setup.clock_ns,
+                 "the time in nanoseconds, at which all clocks stand still");
   app.add_option("--routes", words.setup.routes,
-                 "file of devices, routes, rules and neighbours that bpf_fib_lookup answers from");
+                 "what bpf_fib_lookup answers from: a file of devices, routes, rules and "
+                 "neighbours, or 'host'");
+  app.add_option("--sockets", words.setup.sockets,
+                 "what bpf_sk_lookup_tcp and its like answer from: a file of sockets, or 'host'");
   app.add_flag("--untrusted", words.setup.untrusted,
                "refuse what Linux refuses to loaders without CAP_PERFMON");
   app.add_flag("--dump-maps", words.dump_maps, "print every map at the end in bpftool's JSON form");

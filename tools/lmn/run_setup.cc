@@ -65,7 +65,7 @@ class RunBuilder {
 
   Result<RunSetup> build() {
     LMN_CHECK_OK(load_object());
-    LMN_CHECK_OK(read_routes());
+    LMN_CHECK_OK(read_tables());
     for (const std::string& text : words_.ports) LMN_CHECK_OK(open(text, true));
     for (const std::string& text : words_.plain_ports) LMN_CHECK_OK(open(text, false));
     LMN_CHECK_OK(set_pass_sinks());
@@ -78,7 +78,7 @@ class RunBuilder {
  private:
   Result<void> load_object();
   Error explain_refusal(const ObjectSpec& spec, const LoadRefusal& refusal) const;
-  Result<void> read_routes();
+  Result<void> read_tables();
   Result<void> open(std::string text, bool with_program);
   Result<void> set_pass_sinks();
   Result<FrameSink*> find_pass_target(const std::string& name);
@@ -102,6 +102,11 @@ Result<void> RunBuilder::load_object() {
   LMN_TRY(const ObjectSpec spec, load_object_file(words_.object));
   LMN_TRY(const ProgramSpec* chosen, choose_program(spec, words_.program));
   EngineOptions engine_options;
+  engine_options.seed = words_.seed;
+  if (words_.clock_ns != 0) {
+    setup_.clock = std::make_unique<FakeClock>(words_.clock_ns);
+    engine_options.clock = setup_.clock.get();
+  }
   if (words_.untrusted) engine_options.strictness = Strictness::kUntrusted;
   LMN_TRY(setup_.engine, Engine::create(engine_options));
   LoadOptions options;
@@ -135,13 +140,27 @@ Error RunBuilder::explain_refusal(const ObjectSpec& spec, const LoadRefusal& ref
   return error;
 }
 
-Result<void> RunBuilder::read_routes() {
-  constexpr std::size_t kRoutesBytesMax = std::size_t{64} << 20;
-  if (words_.routes.empty()) return {};
-  LMN_TRY(const std::vector<std::uint8_t> bytes, read_file(words_.routes, kRoutesBytesMax));
-  auto routes = RouteTable::parse({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  if (!routes) return make_error(std::move(routes).error().with_context(words_.routes));
-  setup_.engine->set_routes(std::move(*routes));
+// "host" follows the host's tables; everything else is a file.
+Result<void> RunBuilder::read_tables() {
+  constexpr std::string_view kHost = "host";
+  constexpr std::size_t kTableBytesMax = std::size_t{64} << 20;
+  const HostFollowOptions follow{words_.routes == kHost, words_.sockets == kHost};
+  if (follow.routes || follow.sockets) LMN_CHECK_OK(setup_.engine->follow_host(follow));
+  const auto text_of = [](const std::vector<std::uint8_t>& bytes) {
+    return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  };
+  if (!words_.routes.empty() && !follow.routes) {
+    LMN_TRY(const std::vector<std::uint8_t> bytes, read_file(words_.routes, kTableBytesMax));
+    auto routes = RouteTable::parse(text_of(bytes));
+    if (!routes) return make_error(std::move(routes).error().with_context(words_.routes));
+    setup_.engine->set_routes(std::move(*routes));
+  }
+  if (!words_.sockets.empty() && !follow.sockets) {
+    LMN_TRY(const std::vector<std::uint8_t> bytes, read_file(words_.sockets, kTableBytesMax));
+    auto sockets = SocketTable::parse(text_of(bytes));
+    if (!sockets) return make_error(std::move(sockets).error().with_context(words_.sockets));
+    setup_.engine->set_sockets(std::move(*sockets));
+  }
   return {};
 }
 

@@ -24,12 +24,16 @@ struct RunWords {
   std::vector<std::string> redirect_maps;  // --redirect-map MAP:KEY=PORT
   std::vector<std::string> tail_calls;     // --tail-call MAP:INDEX=PROG
   std::vector<std::string> set_maps;       // --set-map MAP:KEYHEX=VALUEHEX
-  std::string routes;                      // --routes FILE
+  std::string routes;                      // --routes FILE, or "host"
+  std::string sockets;                     // --sockets FILE, or "host"
+  std::uint64_t seed = 0;                  // --seed; 0: from the system
+  std::uint64_t clock_ns = 0;              // --clock: the time that stands still; 0: it goes on
   std::string mode = "native";
   bool untrusted = false;
 };
 
 struct RunSetup {
+  std::unique_ptr<FakeClock> clock;  // null: the system's
   std::unique_ptr<Engine> engine;
   LoadedObject* object = nullptr;
   Program* program = nullptr;
