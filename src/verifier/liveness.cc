@@ -67,12 +67,18 @@ std::uint16_t helper_reads(const Environment& env, const Insn& insn) {
   return reads;
 }
 
+// Null: not offered, or a number of none, in code that is refused where a run gets to it.
+const KfuncProto* kfunc_called(const Environment& env, const ProgramSpec& program,
+                               const Insn& insn) {
+  const auto position = static_cast<std::uint64_t>(insn.imm);
+  return position < program.kfuncs.size() ? env.find_kfunc(program.kfuncs[position].name) : nullptr;
+}
+
 // Bytes that a call reads from the address in an argument register, if the row says so.
 std::optional<std::int64_t> bytes_read(const Environment& env, const ProgramSpec& program,
                                        const Insn& insn, std::uint8_t index) {
   if (is_kfunc_call(insn)) {
-    const KfuncProto* proto =
-        env.find_kfunc(program.kfuncs[static_cast<std::size_t>(insn.imm)].name);
+    const KfuncProto* proto = kfunc_called(env, program, insn);
     if (proto == nullptr) return std::nullopt;
     const KfuncArg& argument = proto->args[index - 1u];
     if (argument.kind == KfuncArgKind::kDynptr) return 16;
@@ -92,8 +98,7 @@ std::optional<std::int64_t> bytes_read(const Environment& env, const ProgramSpec
 // program.
 bool may_walk_stack(const Environment& env, const ProgramSpec& program, const Insn& insn) {
   if (is_kfunc_call(insn)) {
-    const KfuncProto* proto =
-        env.find_kfunc(program.kfuncs[static_cast<std::size_t>(insn.imm)].name);
+    const KfuncProto* proto = kfunc_called(env, program, insn);
     return proto == nullptr || (proto->flags & (kKfCallsBack | kKfCallsLater)) != 0;
   }
   if (!is_helper_call(insn)) return true;

@@ -319,6 +319,7 @@ std::vector<Case> history_cases() {
              "out\nr1 = r6\nr2 = 0\ncall kfunc#10\n",
              kOut}),
        "is neither owning or non-owning ref"},
+      {"FunctionOfNoNumber", join({"call kfunc#99\n", kReturn}), "kernel function number 99"},
       {"ExchangeUnderALock",
        join({kLock, "r1 = map[idx:1]+0\nr2 = 0\ncall bpf_kptr_xchg\n", kUnlock, kReturn}),
        "function calls are not allowed while holding a lock"},
