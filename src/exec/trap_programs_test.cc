@@ -82,8 +82,8 @@ const TrapCase kCases[] = {
     {"spill overwritten by an atomic", "kNotAPointer@4",
      "*(u64 *)(r10 -8) = r1\n r2 = 0\n lock *(u64 *)(r10 -8) += r2\n r2 = *(u64 *)(r10 -8)\n r0 = "
      "*(u32 *)(r2 +12)\n exit"},
-    {"fetched address (CVE-2022-0264)", "kNotAPointer@3",
-     "*(u64 *)(r10 -8) = r1\n r2 = 0\n r2 = atomic64_fetch_or((u64 *)(r10 -8), r2)\n r0 = *(u32 "
+    {"half of a fetched address", "kNotAPointer@3",
+     "*(u64 *)(r10 -8) = r1\n r2 = 0\n r2 = atomic_fetch_or((u32 *)(r10 -8), r2)\n r0 = *(u32 "
      "*)(r2 +12)\n exit"},
     {"spill overwritten by a helper", "kNotAPointer@8",
      "*(u64 *)(r10 -8) = r1\n r2 = 0\n r3 = r10\n r3 += -8\n r4 = 8\n call bpf_xdp_load_bytes\n r2 "

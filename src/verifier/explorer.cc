@@ -59,6 +59,7 @@ Explorer::Explorer(const Environment& env, const StructuredProgram& program,
       program_(program),
       options_(options),
       liveness_(env, program),
+      stack_use_(program),
       fastcall_(env, program) {
   const std::size_t slots = program.spec().insns.size();
   const std::size_t functions = program.subprograms().size();
@@ -160,6 +161,7 @@ bool Explorer::explore(PathState initial) {
   for (auto& list : known_) list.clear();
   states_.clear();
   free_states_.clear();
+  stack_use_.clear();
   bytes_ = 0;
   pending_.clear();
   root_ = initial.frame().subprogram;

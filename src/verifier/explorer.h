@@ -55,6 +55,7 @@
 #include "verifier/function_signature.h"
 #include "verifier/helper_maps.h"
 #include "verifier/liveness.h"
+#include "verifier/stack_use.h"
 #include "verifier/state.h"
 #include "verifier/verifier.h"
 
@@ -163,6 +164,7 @@ class Explorer {
   PathState* push_branch(std::uint32_t to);
   void push_history(HistoryEntry what);
   void note_stack_access(std::uint32_t frame, std::uint32_t slot);
+  void note_stack_read(std::uint32_t frame, std::int64_t from, std::int64_t to);
   bool find_points();
   bool reject(Rule rule, std::string kernel, std::string words = {}, int errno_value = 0);
   Flow flow(bool ok) { return ok ? Flow::kNext : Flow::kRefused; }
@@ -430,6 +432,8 @@ class Explorer {
   bool includes(const KnownState& old, const PathState& now, Inclusion how);
   bool includes_frame(const PathState& old_state, const PathState& now, std::size_t frame,
                       Inclusion how);
+  std::uint64_t live_slots(const PathState& now, std::size_t frame, std::uint32_t at,
+                           Inclusion how);
   bool includes_register(const RegState& old, const RegState& now, Inclusion how);
   bool includes_stack(const FrameState& old, const FrameState& now, std::uint64_t live,
                       Inclusion how);
@@ -449,6 +453,7 @@ class Explorer {
   VerifierReport report_;
   VerifiedFacts facts_;
   Liveness liveness_;
+  StackUse stack_use_;
   FastcallStack fastcall_;
   std::vector<FunctionSignature> signatures_;  // per subprogram, made on first use
   std::vector<std::uint8_t> has_signature_;

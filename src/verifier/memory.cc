@@ -128,6 +128,9 @@ bool Explorer::check_access(const MemoryAccess& access) {
                                                                        : "mem";
     return reject(Rule::kPointerLeak, fmt::format("R{} leaks addr into {}", access.value, where));
   }
+  if (access.is_write && pointer.kind != RegKind::kStack) {
+    stack_use_.note_write(*state_, at_, state_->frame_index(), 0);
+  }
   switch (pointer.kind) {
     case RegKind::kMapKey:
     case RegKind::kMemory:

@@ -271,7 +271,22 @@ bool Explorer::includes_frame(const PathState& old_state, const PathState& now, 
     if ((live >> r & 1) == 0) continue;
     if (!includes_register(old.regs[r], other.regs[r], how)) return false;
   }
-  return includes_stack(old, other, liveness_.slots_before(at), how);
+  return includes_stack(old, other, live_slots(now, frame, at, how), how);
+}
+
+// Slots of `frame` that count: all that the code may read, and of a state whose paths have all
+// ended only those that one of them read. What is more than bytes there (dynptrs, iterators) counts
+// wherever it is, for it forbids writes too.
+std::uint64_t Explorer::live_slots(const PathState& now, std::size_t frame, std::uint32_t at,
+                                   Inclusion how) {
+  const std::uint64_t by_code = liveness_.slots_before(at);
+  if (how != Inclusion::kLoose || by_code == 0) return by_code;
+  std::uint64_t live = stack_use_.live_before(*state_, at_, static_cast<std::uint32_t>(frame));
+  const std::vector<StackSlot>& stack = now.frames[frame].stack;
+  for (std::size_t s = 0; s < stack.size(); ++s) {
+    if (stack[s].is_special() && !stack[s].is_spill()) live |= 1ull << s;
+  }
+  return by_code & live;
 }
 
 bool Explorer::is_exactly(const RegState& old, const RegState& now) {

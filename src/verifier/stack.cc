@@ -100,6 +100,13 @@ void Explorer::grow_stack(std::uint32_t frame, std::int64_t lowest) {
   fastcall_.note_access(owner.subprogram, at_, lowest);
 }
 
+// [from, to) of a frame, as offsets from its end.
+void Explorer::note_stack_read(std::uint32_t frame, std::int64_t from, std::int64_t to) {
+  std::uint64_t slots = 0;
+  for (std::uint32_t slot = slot_of(to - 1); slot <= slot_of(from); ++slot) slots |= 1ull << slot;
+  stack_use_.note_read(*state_, at_, frame, slots);
+}
+
 bool Explorer::access_stack(const MemoryAccess& access) {
   const RegState& pointer = reg(access.pointer);
   const std::int64_t offset = access.offset + pointer.offset;
@@ -125,6 +132,7 @@ bool Explorer::access_stack(const MemoryAccess& access) {
 
 bool Explorer::read_stack_fixed(const MemoryAccess& access, FrameState& frame,
                                 std::int64_t offset) {
+  note_stack_read(reg(access.pointer).target, offset, offset + access.size);
   StackSlot& slot = frame.stack[slot_of(offset)];
   if (slot.is_spill()) {
     bool is_fill = false;
@@ -251,6 +259,8 @@ bool Explorer::write_stack_fixed(const MemoryAccess& access, FrameState& frame,
                                  std::int64_t offset) {
   const std::uint32_t index = slot_of(offset);
   const std::uint32_t owner = reg(access.pointer).target;
+  const bool is_whole = access.size == kSlotSize && offset % kSlotSize == 0;
+  stack_use_.note_write(*state_, at_, owner, is_whole ? 1ull << index : 0);
   if (!destroy_special(frame, index)) return false;
   StackSlot& slot = frame.stack[index];
   if (!is_trusted() && slot.is_spill() && slot.spilled.is_pointer() && access.size != kSlotSize) {
@@ -317,6 +327,7 @@ bool Explorer::write_stack_variable(const MemoryAccess& access, FrameState& fram
                                          : access.insn != nullptr && access.insn->imm == 0 &&
                                                op_class(access.insn->op) == OpClass::kStore;
   bool is_zero_used = false;
+  stack_use_.note_write(*state_, at_, pointer.target, 0);
   for (std::int64_t at = from; at < to; ++at) {
     if (!destroy_special(frame, slot_of(at))) return false;
     StackSlot& slot = frame.stack[slot_of(at)];
@@ -367,6 +378,7 @@ bool Explorer::check_stack_range(std::uint8_t index, std::int64_t offset, std::u
     raw->raw_size = static_cast<std::uint32_t>(size);
     return true;
   }
+  if (end > low) note_stack_read(pointer.target, low, end);
   for (std::int64_t at = low; at < end; ++at) {
     StackSlot& slot = frame.stack[slot_of(at)];
     SlotByte& byte = byte_at(frame, at);

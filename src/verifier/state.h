@@ -156,12 +156,14 @@ struct StackSlot {
 };
 
 inline constexpr std::uint32_t kEntryCallsite = ~0u;  // of the frame a verification begins with
+inline constexpr std::uint32_t kNoStackContext = ~0u;
 
 struct FrameState {
   std::array<RegState, 11> regs;
   std::vector<StackSlot> stack;  // slot i is [r10 - 8 * (i + 1), r10 - 8 * i)
   std::uint32_t subprogram = 0;
   std::uint32_t callsite = kEntryCallsite;
+  std::uint32_t stack_context = kNoStackContext;  // stack_use.h; kNoStackContext: not asked for yet
   bool is_callback = false;        // called by a helper; its r0 is the helper's business
   bool is_async_callback = false;  // of a timer: a path of its own
   bool may_sleep = false;          // of a work queue

@@ -90,6 +90,18 @@ bad:
 out:
   exit
 )"},
+    {7, "a sum of 32 bits says nothing of the high half it came from", Verdict::kRefused, R"(
+  r7 = map[idx:0]+0
+  r0 = 0
+  r1 = *(u64 *)(r7 +0)
+  r2 = r1
+  w2 += 5
+  if r2 > 0xa goto out
+  r7 += r1
+  r0 = *(u8 *)(r7 +0)
+out:
+  exit
+)"},
     {8, "a 32-bit or has bounds of its own", Verdict::kRefused, R"(
   r7 = map[idx:0]+0
   r0 = 0
@@ -198,6 +210,15 @@ out:
   r3 = 111
   call bpf_tail_call
   r0 = 0
+  exit
+)"},
+    {19, "what a program may write is no constant", Verdict::kRefused, R"(
+  r7 = map[idx:0]+0
+  r1 = 8
+  *(u64 *)(r7 +0) = r1
+  r1 = *(u64 *)(r7 +0)
+  r7 += r1
+  r0 = *(u8 *)(r7 +0)
   exit
 )"},
     {20, "arithmetic on a pointer that may be null", Verdict::kRefused, R"(
@@ -314,6 +335,23 @@ out:
   r0 = *(u8 *)(r1 +0)
   exit
 )"},
+    {30, "what an atomic fetches is the pointer that was there", Verdict::kHarmless, R"(
+  r7 = map[idx:0]+0
+  *(u64 *)(r10 -8) = r7
+  r1 = 0
+  r1 = atomic64_xchg((u64 *)(r10 -8), r1)
+  r0 = *(u8 *)(r1 +0)
+  exit
+)"},
+    {30, "what an atomic leaves there is none", Verdict::kRefused, R"(
+  r7 = map[idx:0]+0
+  *(u64 *)(r10 -8) = r7
+  r1 = 8
+  r1 = atomic64_fetch_add((u64 *)(r10 -8), r1)
+  r1 = *(u64 *)(r10 -8)
+  r0 = *(u8 *)(r1 +0)
+  exit
+)"},
     {31, "what was never written is read at a variable offset", Verdict::kHarmless, R"(
   r7 = map[idx:0]+0
   r1 = *(u8 *)(r7 +0)
@@ -408,6 +446,32 @@ more:
   r9 = *(u64 *)(r6 +8)
   r7 += r9
   r0 = *(u8 *)(r7 +0)
+  exit
+)"},
+    {41, "slots of the caller that a function reads count", Verdict::kRefused, R"(
+  r7 = map[idx:0]+0
+  r1 = *(u64 *)(r7 +0)
+  r2 = *(u64 *)(r7 +8)
+  r8 = 1000
+  if r1 > 0x5 goto meet
+  r8 = 0
+meet:
+  *(u64 *)(r10 -8) = r8
+  r1 = r10
+  r1 += -8
+  call choose
+  r7 += r0
+  r0 = *(u8 *)(r7 +0)
+  exit
+choose:
+  r3 = 1
+  if r2 == 0x9 goto next
+  r3 = 2
+next:
+  if r2 == 0x5 goto more
+  r3 = 4
+more:
+  r0 = *(u64 *)(r1 +0)
   exit
 )"},
     {42, "a dynptr counts where paths meet", Verdict::kRefused, R"(

@@ -125,6 +125,39 @@ never:
   }
 }
 
+// docs/kernel-differences.md, isa-2: numbers count through an atomic that fetches them (41).
+TEST_F(History, FetchedNumbersCount) {
+  auto insns = assemble(R"(
+  r7 = map[idx:0]+0
+  r1 = *(u64 *)(r7 +0)
+  r2 = *(u64 *)(r7 +8)
+  r8 = 1000
+  if r1 > 0x5 goto meet
+  r8 = 0
+meet:
+  *(u64 *)(r10 -8) = r8
+  r8 = 0
+  if r2 == 0x9 goto next
+  r3 = 2
+next:
+  if r2 == 0x5 goto more
+  r3 = 4
+more:
+  r9 = 0
+  r9 = atomic64_xchg((u64 *)(r10 -8), r9)
+  r7 += r9
+  r0 = *(u8 *)(r7 +0)
+  exit
+)");
+  ASSERT_TRUE(insns.has_value()) << insns.error().to_string();
+  const GeneratedProgram program = program_of(std::move(*insns));
+  EXPECT_FALSE(campaign_.world().judge(program).is_accepted());
+  const auto kernel = kernel_accepts(program);
+  if (kernel) {
+    EXPECT_TRUE(*kernel) << "the row isa-2 is no longer true";
+  }
+}
+
 // 50: 2^n paths, each with a number of its own that counts.
 TEST_F(History, ExponentialPathsStopAtALimit) {
   std::string text = "r7 = map[idx:0]+0\nr8 = 0\n";

@@ -213,7 +213,8 @@ WalkDifference compare_walk(const KernelWalk& walk, const Exploration& tree,
           knows_more || (differs && kernel.number.holds(regs[r].var)) ||
           (kernel.may_be_null && regs[r].kind != RegKind::kNumber && !regs[r].has(kMayBeNull));
       if (differs && !regs[r].var.holds(kernel.number)) all_hold_more = false;
-      holds_more = holds_more || differs;
+      const bool is_tied = regs[r].is_number() && (regs[r].id & kIdAddsConstant) != 0;
+      holds_more = holds_more || differs || (kernel.is_tied && !is_tied);
     }
     all_know_more = all_know_more && knows_more;
     all_hold_more = all_hold_more && holds_more;
@@ -244,6 +245,9 @@ std::optional<KernelValue> read_kernel_value(std::string_view text) {
   while (!facts.empty()) {
     // Known bits have a comma-free pair in parentheses.
     const std::size_t end = std::min(facts.find(','), facts.size());
+    const std::string_view fact = facts.substr(0, end);
+    out.is_tied = out.is_tied || (is_number && fact.starts_with("id=") &&
+                                  fact.find_first_of("+-") != std::string_view::npos);
     apply_fact(out.number, facts.substr(0, end));
     facts.remove_prefix(std::min(end + 1, facts.size()));
   }

@@ -37,6 +37,7 @@ namespace lmn {
 struct KernelValue {
   Scalar number;  // or variable offset
   bool may_be_null = false;
+  bool is_tied = false;  // another number plus a constant
 };
 
 struct KernelWalk {
@@ -54,7 +55,8 @@ enum class WalkDifference : std::uint8_t {
   kNone,          // ours went the same way and knows no more
   kDeadBranch,    // ours proved that the way cannot be walked
   kFewerNumbers,  // ours knows a value that the refused instruction uses better
-  kMoreNumbers,   // ours accepted the same instruction with all of the kernel's numbers and more
+  kMoreNumbers,   // ours accepted the same instruction with all of the kernel's numbers and more,
+                  // or without a tie to another number that the kernel kept
 };
 
 // What explains all of the walks; kNone if there is none, or one that nothing explains. REQUIRES:

@@ -43,6 +43,8 @@ TEST(KernelValue, AsTheLogPrintsIt) {
     EXPECT_FALSE(value->may_be_null) << row.text;
   }
   EXPECT_FALSE(read_kernel_value("fp-8").has_value());
+  EXPECT_FALSE(read_kernel_value("scalar(id=3,smin=-5)")->is_tied);
+  EXPECT_TRUE(read_kernel_value("scalar(id=3-2147483648,umax=220)")->is_tied);
   EXPECT_TRUE(read_kernel_value("map_value_or_null(id=2,ks=4,vs=16)")->may_be_null);
 }
 
@@ -149,6 +151,9 @@ TEST_F(WalkComparison, NumbersCountWhereTheyAreUsed) {
   walk.values[1] = KernelValue{other};
   EXPECT_EQ(compare(walk), WalkDifference::kNone) << "each knows something";
   walk.values[1] = given(3);
+  walk.values[1]->is_tied = true;
+  EXPECT_EQ(compare(walk), WalkDifference::kMoreNumbers) << "tied only for the kernel";
+  walk.values[1]->is_tied = false;
   walk.values[3] = KernelValue{Scalar::unknown()};
   EXPECT_EQ(compare(walk), WalkDifference::kNone) << "r3 is not used";
   walk.values[7] = KernelValue{Scalar::constant(0), true};

@@ -177,13 +177,22 @@ const Step* atomic_step(Machine& machine, const Step* step) {
     if (kOperation == BPF_CMPXCHG && !require_initialised(machine, step, 0)) return nullptr;
     const Place place = check_atomic(machine, step, step->dst, kWidth / 8, Access::kReadWrite);
     if (place.host == nullptr) return nullptr;
-    if (place.frame != nullptr) mark_written(*place.frame, place.stack_offset(), kWidth / 8);
+    // What was there comes out as it was, a spilled pointer too.
+    Shadow before = Shadow::scalar();
+    if (place.frame != nullptr) {
+      if (kWidth == 64) before = shadow_at(*place.frame, place.stack_offset());
+      mark_written(*place.frame, place.stack_offset(), kWidth / 8);
+    }
     const std::uint64_t operand = machine.value[step->src];
     if constexpr (kOperation == BPF_CMPXCHG) {
       machine.set_scalar(0, atomic_compare_exchange<kWidth>(place.host, machine.value[0], operand));
+      machine.shadow[0] = before;
     } else {
       const std::uint64_t old = atomic_modify<kOperation, kWidth>(place.host, operand);
-      if ((kOperation & BPF_FETCH) != 0) machine.set_scalar(step->src, old);
+      if constexpr ((kOperation & BPF_FETCH) != 0) {
+        machine.set_scalar(step->src, old);
+        machine.shadow[step->src] = before;
+      }
     }
   }
   return step + 1;
