@@ -51,6 +51,14 @@ InsnIndex came_from(const PathState& state, const ProgramSpec& program, std::uin
   return InsnIndex{state.previous};
 }
 
+// What stands between the quotes that `before` ends with.
+std::string_view quoted_in(std::string_view message, std::string_view before) {
+  const std::size_t at = message.find(before);
+  if (at == std::string_view::npos) return {};
+  const std::string_view rest = message.substr(at + before.size());
+  return rest.substr(0, rest.find('\''));
+}
+
 }  // namespace
 
 Explorer::Explorer(const Environment& env, const StructuredProgram& program,
@@ -226,11 +234,11 @@ void Explorer::refuse_deferred() {
     report_.insn = operation.insn;
     report_.errno_value = operation.refusal.errno_value;
     report_.kernel_message = report_.words = operation.refusal.message;
-    const auto& kfuncs = program_.spec().kfuncs;
-    const auto index = static_cast<std::uint64_t>(insn_at(at_).imm);
-    if (report_.rule == Rule::kKfunc && index < kfuncs.size()) {
-      report_.kernel_message =
-          fmt::format("calling kernel function {} is not allowed", kfuncs[index].name);
+    if (report_.rule == Rule::kKfunc) {
+      const std::string_view name = quoted_in(operation.refusal.message, "kernel function '");
+      if (!name.empty()) {
+        report_.kernel_message = fmt::format("calling kernel function {} is not allowed", name);
+      }
     }
     report_.refusal = operation.refusal;
   }

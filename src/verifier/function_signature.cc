@@ -56,6 +56,11 @@ std::optional<FunctionArg> pointer_arg(const Btf& btf, const BtfType& pointer, c
   const BtfType& named = btf.type(pointee);
   const BtfType& type = btf.type(btf.skip_modifiers_and_typedefs(pointer.type));
   const bool is_xdp_md = type.kind == BtfKind::kStruct && type.name == "xdp_md";
+  if (tags.is_context && !is_xdp_md && type.kind != BtfKind::kVoid) {
+    problem = type.name.empty() ? fmt::format("arg#{} type doesn't have a name", index)
+                                : fmt::format("arg#{} should be `struct xdp_md *`", index);
+    return std::nullopt;
+  }
   if (tags.is_context || is_xdp_md) {
     arg.kind = FunctionArg::Kind::kContext;
     return arg;

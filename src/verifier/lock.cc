@@ -153,7 +153,8 @@ bool Explorer::push_failed_lock() {
 
 bool Explorer::check_resilient_lock(const KfuncProto& proto, std::uint8_t index) {
   const RegState& given = reg(index);
-  if (given.kind != RegKind::kMapValue && !is_plain_allocated(given)) {
+  const bool is_value = given.kind == RegKind::kMapValue && given.flags == 0;
+  if (!is_value && !is_plain_allocated(given)) {
     return reject(Rule::kLock,
                   fmt::format("arg#{} doesn't point to map value or allocated object", index - 1));
   }
