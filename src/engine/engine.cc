@@ -17,6 +17,7 @@
 #include "exec/run_deferred.h"
 #include "helpers/helpers.h"
 #include "kfuncs/kfuncs.h"
+#include "maps/ringbuf_map.h"
 
 namespace lmn {
 namespace {
@@ -181,7 +182,7 @@ RunContext Engine::make_context() {
   kernel_tables_->fill(context);
   context.sockets = &sockets_;
   context.kernel_types = kernel_types_.get();
-  context.tables = host_follower_.get();
+  context.tables = &reader_bells_;
   context.objects = object_heap_.get();
   context.deferred = deferred_.get();
   context.traps = &traps_;
@@ -196,7 +197,16 @@ int Engine::run_deferred() {
 
 Result<void> Engine::follow_host(const HostFollowOptions& options) {
   LMN_TRY(host_follower_, HostFollower::start(options, *log_));
+  reader_bells_.set_next(host_follower_.get());
   return {};
+}
+
+Result<int> Engine::reader_bell(const Map& map) {
+  if (map.spec().type != BPF_MAP_TYPE_RINGBUF) {
+    return make_errno_error(ErrorCode::kInvalidArgument, EINVAL,
+                            fmt::format("map '{}' is no ring buffer", map.spec().name));
+  }
+  return reader_bells_.add(static_cast<const RingbufMap&>(map));
 }
 
 RunEnd Engine::run(const RunLimits& limits) {
@@ -208,7 +218,7 @@ RunEnd Engine::run(const RunLimits& limits) {
   }
   // What was given to the engine after its worker was made.
   worker_->context().kernel_types = kernel_types_.get();
-  worker_->context().tables = host_follower_.get();
+  worker_->context().tables = &reader_bells_;
   return worker_->run(limits);
 }
 

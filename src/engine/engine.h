@@ -31,6 +31,7 @@
 #include "engine/host_follower.h"
 #include "engine/kernel_tables.h"
 #include "engine/program.h"
+#include "engine/reader_bells.h"
 #include "engine/trace_buffer.h"
 #include "exec/interp/trap.h"
 #include "maps/deferred_calls.h"
@@ -125,6 +126,10 @@ class Engine final : public MapHost, public PortDirectory {
     sockets_ = std::move(sockets);
   }
 
+  // A descriptor to poll(2) for records of a RINGBUF: reader_bells.h. Errors: kInvalidArgument
+  // (EINVAL) for maps of other types. REQUIRES: nothing runs.
+  Result<int> reader_bell(const Map& map);
+
   // Routes and sockets are the host's from now on, and follow it while the engine runs. Errors:
   // kPermission, kIo. REQUIRES: nothing runs; called once.
   Result<void> follow_host(const HostFollowOptions& options);
@@ -188,6 +193,7 @@ class Engine final : public MapHost, public PortDirectory {
   std::vector<std::unique_ptr<Port>> ports_;
   std::vector<std::unique_ptr<Attachment>> attachments_;
   std::unique_ptr<HostFollower> host_follower_;
+  ReaderBells reader_bells_;
   std::unique_ptr<Worker> worker_;
   LoadedObject* loading_ = nullptr;  // while slots are filled
   std::uint32_t next_program_id_ = 1;

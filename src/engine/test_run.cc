@@ -61,6 +61,7 @@ Result<TestRunResult> Engine::test_run(Program& program, std::span<const std::ui
   run_deferred_calls(context);
   result.packet.assign(buff.data, buff.data_end);
   result.traps = traps.records();
+  reader_bells_.ring();
   pool_.free(frame);
   return result;
 }
