@@ -199,6 +199,20 @@ TEST(HostRoutes, SeveralNextHopsAreAllUsed) {
   if (!why.empty()) GTEST_SKIP() << why;
 }
 
+TEST(HostRoutes, NoAddressToSendFrom) {
+  const std::string why = in_fib_world([](FibLookup& lookup) {
+    run_all({"-6 route add fd70::/64 dev fibb", "-6 route add fd71::/64 via fd02::9 dev fibb",
+             "-6 addr flush dev fiba", "-6 addr flush dev fibb", "-6 addr del ::1/128 dev lo"});
+    lookup.mirror();
+    for (const char* destination : {"fd70::1", "fd71::1", "10.3.1.1", "10.3.5.1"}) {
+      for (std::uint64_t flags = 0; flags < 64; ++flags)
+        lookup.ask({.destination = destination}, flags);
+    }
+    EXPECT_GT(lookup.answers[BPF_FIB_LKUP_RET_NO_SRC_ADDR], 0);
+  });
+  if (!why.empty()) GTEST_SKIP() << why;
+}
+
 TEST(HostRoutes, AChangeIsNoticed) {
   const std::string why = in_fib_world([](FibLookup& lookup) {
     auto watch = HostWatch::create();

@@ -18,7 +18,7 @@
 #include <random>
 
 #include "engine/engine.h"
-#include "runners/object_runner.h"
+#include "runners/program_pair.h"
 
 namespace lmn {
 namespace {
@@ -29,46 +29,10 @@ struct Program {
   const char* maps[3];
 };
 
-class ValuePrograms : public testing::TestWithParam<Program> {
+class ValuePrograms : public ProgramPair, public testing::WithParamInterface<Program> {
  protected:
-  void open(const char* program) {
-    for (const RunnerKind kind : {RunnerKind::kKernel, RunnerKind::kInterpreter}) {
-      if (auto reason = why_no_runner(kind)) GTEST_SKIP() << *reason;
-    }
-    const std::string path = std::string(LMN_BINARY_DIR) + "/bpf/values_in_c.bpf.o";
-    auto kernel = open_runner(RunnerKind::kKernel, path, program);
-    if (!kernel) GTEST_SKIP() << "this kernel refuses it: " << kernel.error().to_string();
-    auto ours = open_runner(RunnerKind::kInterpreter, path, program);
-    ASSERT_TRUE(ours.has_value()) << ours.error().to_string();
-    kernel_ = std::move(*kernel);
-    ours_ = std::move(*ours);
-  }
-
-  void run_on_both(std::span<const std::uint8_t> packet) {
-    const auto kernel = kernel_->run(packet);
-    const auto ours = ours_->run(packet);
-    ASSERT_TRUE(kernel.has_value()) << kernel.error().to_string();
-    ASSERT_TRUE(ours.has_value()) << ours.error().to_string();
-    ASSERT_EQ(kernel->verdict, static_cast<std::uint32_t>(XDP_PASS)) << "the program gave up";
-    ASSERT_TRUE(*kernel == *ours) << "verdicts " << kernel->verdict << " and " << ours->verdict;
-  }
-
-  void compare(const char* map) {
-    const auto theirs = kernel_->entries(map);
-    const auto mine = ours_->entries(map);
-    ASSERT_TRUE(theirs.has_value()) << theirs.error().to_string();
-    ASSERT_TRUE(mine.has_value()) << mine.error().to_string();
-    ASSERT_EQ(theirs->size(), mine->size()) << "map " << map;
-    for (std::size_t i = 0; i < theirs->size(); ++i) {
-      const auto& a = (*theirs)[i].value;
-      const auto& b = (*mine)[i].value;
-      ASSERT_EQ((*theirs)[i].key, (*mine)[i].key) << "map " << map;
-      const auto at = std::ranges::mismatch(a, b);
-      ASSERT_TRUE(at.in1 == a.end())
-          << "map " << map << ", entry " << i << ": byte " << at.in1 - a.begin() << ": kernel "
-          << int{*at.in1} << ", ours " << int{*at.in2};
-    }
-  }
+  ValuePrograms() { is_kernel_optional = true; }
+  void open(const char* program) { ProgramPair::open("values_in_c", program); }
 
   // Whether a call found no memory, which only the kernel can say.
   static bool is_out_of_memory(ObjectRunner& runner) {
@@ -97,14 +61,11 @@ class ValuePrograms : public testing::TestWithParam<Program> {
     }
     return word;
   }
-
-  std::unique_ptr<ObjectRunner> kernel_;
-  std::unique_ptr<ObjectRunner> ours_;
 };
 
 TEST_P(ValuePrograms, AnswerAsInTheKernel) {
   open(GetParam().name);
-  if (IsSkipped() || HasFatalFailure()) return;
+  if (is_closed()) return;
   std::mt19937_64 random(20261120);
   int begun_anew = 0;
   for (int i = 0; i < GetParam().packets; ++i) {
@@ -137,7 +98,7 @@ using DeferredPrograms = ValuePrograms;
 
 TEST_F(DeferredPrograms, TimersFireWithTheirKeyAndCannotCancelThemselves) {
   open("timers_now");
-  if (IsSkipped() || HasFatalFailure()) return;
+  if (is_closed()) return;
   const std::vector<std::uint8_t> packet(64);
   run_on_both(packet);
   for (ObjectRunner* runner : {kernel_.get(), ours_.get()}) {
@@ -151,7 +112,7 @@ TEST_F(DeferredPrograms, TimersFireWithTheirKeyAndCannotCancelThemselves) {
 
 TEST_F(DeferredPrograms, WorksAreDone) {
   open("works_now");
-  if (IsSkipped() || HasFatalFailure()) return;
+  if (is_closed()) return;
   const std::vector<std::uint8_t> packet(64);
   run_on_both(packet);
   for (ObjectRunner* runner : {kernel_.get(), ours_.get()}) {
