@@ -58,6 +58,15 @@ TABLES = [
         None,
     ),
     Table(
+        "src/verifier/rules.def",
+        "Rules of the verifier",
+        "What a program must keep to be accepted; messages end with the rule's id. Each has an "
+        "accepted and a refused program among the cases of structure_test.cc and paths_test.cc.",
+        ("no.", "rule", "stage", "errno", "demand", "remedy"),
+        (1, 2, 3, 5, 6, 7),
+        None,
+    ),
+    Table(
         "src/maps/map_types.def",
         "Map types",
         "Number and word are those of the kernel and of bpftool.",

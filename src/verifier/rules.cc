@@ -13,8 +13,8 @@ namespace lmn {
 namespace {
 
 constexpr RuleInfo kRules[] = {
-#define LMN_VERIFIER_RULE(name, id, group, code, error, demand, remedy) \
-  {id, RuleGroup::group, ErrorCode::code, error, demand, remedy},
+#define LMN_VERIFIER_RULE(name, number, id, group, code, error, demand, remedy) \
+  {id, number, RuleGroup::group, ErrorCode::code, error, demand, remedy},
 #include "verifier/rules.def"
 #undef LMN_VERIFIER_RULE
 };
@@ -29,6 +29,16 @@ constexpr bool rules_are_sorted() {
   return true;
 }
 static_assert(rules_are_sorted(), "rules.def: groups in order, ids sorted and unique within one");
+
+constexpr bool numbers_are_unique() {
+  for (std::size_t i = 0; i < std::size(kRules); ++i) {
+    for (std::size_t j = i + 1; j < std::size(kRules); ++j) {
+      if (kRules[i].number == kRules[j].number) return false;
+    }
+  }
+  return true;
+}
+static_assert(numbers_are_unique(), "rules.def: a rule is quoted by its number");
 
 std::unexpected<Error> refusal(Rule rule, std::string message) {
   const RuleInfo& info = rule_info(rule);

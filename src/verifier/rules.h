@@ -35,6 +35,7 @@ enum class RuleGroup : std::uint8_t { kStructure, kPaths };
 
 struct RuleInfo {
   std::string_view id;
+  std::uint16_t number;
   RuleGroup group;
   ErrorCode code;
   int errno_value;
