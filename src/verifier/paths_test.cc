@@ -37,6 +37,53 @@ std::vector<Case> value_and_pointer_cases() {
   };
 }
 
+// What a loader without CAP_PERFMON may not do, and one with it may.
+std::vector<Case> leak_cases() {
+  const std::string into_map =
+      join({kLookup, "if r0 == 0 goto out\n*(u64 *)(r0 +0) = r10\nout:\n", kReturn});
+  const std::string into_packet =
+      join({kPacket, "r4 += 14\nif r4 > r3 goto out\n*(u64 *)(r2 +0) = r10\nout:\n", kReturn});
+  const std::string into_helper =
+      join({"r2 = map[idx:4]\nr3 = r10\ncall bpf_tail_call\n", kReturn});
+  const std::string compared = join({"r2 = r10\nif r2 > 5 goto out\nout:\n", kReturn});
+  const std::string part = join({"*(u64 *)(r10 -8) = r1\nr2 = *(u32 *)(r10 -8)\n", kReturn});
+  const std::string unwritten = join({"r2 = *(u64 *)(r10 -8)\n", kReturn});
+  // The kernel refuses this one to them because of Spectre; here nobody runs beside the program.
+  const std::string variable = join({kPacket, R"(
+      r4 += 14
+      if r4 > r3 goto out
+      r5 = *(u8 *)(r2 +0)
+      r5 &= 7
+      r2 += r5
+      r4 = r2
+      r4 += 2
+      if r4 > r3 goto out
+      r0 = *(u8 *)(r2 +1)
+    out:
+  )",
+                                     kReturn});
+  constexpr auto kNo = Strictness::kUntrusted;
+  return {
+      accept(Rule::kPointerLeak, "IntoMap", into_map),
+      reject(Rule::kPointerLeak, "IntoMapUntrusted", into_map, "R10 leaks addr into map", kNo),
+      accept(Rule::kPointerLeak, "IntoPacket", into_packet),
+      reject(Rule::kPointerLeak, "IntoPacketUntrusted", into_packet, "R10 leaks addr into packet",
+             kNo),
+      reject(Rule::kPointerLeak, "IntoHelperUntrusted", into_helper,
+             "R3 leaks addr into helper function", kNo),
+      accept(Rule::kPointerLeak, "Compared", compared),
+      reject(Rule::kPointerLeak, "ComparedUntrusted", compared, "R2 pointer comparison prohibited",
+             kNo),
+      reject(Rule::kStackAccess, "PartOfAPointer", part, "invalid size of register fill"),
+      reject(Rule::kStackAccess, "PartOfAPointerUntrusted", part, "invalid size of register fill",
+             kNo),
+      accept(Rule::kStackAccess, "UnwrittenStack", unwritten),
+      reject(Rule::kStackAccess, "UnwrittenStackUntrusted", unwritten, "invalid read from stack",
+             kNo),
+      accept(Rule::kPacketBounds, "VariablePacketOffsetUntrusted", variable, kNo),
+  };
+}
+
 constexpr std::string_view kCheckedRead = R"(
     r4 += 14
     if r4 > r3 goto out
@@ -135,6 +182,7 @@ std::vector<Case> stack_cases() {
 
 class PathRules : public testing::TestWithParam<Case> {};
 TEST_P(PathRules, JudgeSmallPrograms) { expect_verdict(GetParam()); }
+INSTANTIATE_TEST_SUITE_P(Leaks, PathRules, testing::ValuesIn(leak_cases()), case_name);
 INSTANTIATE_TEST_SUITE_P(Pointers, PathRules, testing::ValuesIn(value_and_pointer_cases()),
                          case_name);
 INSTANTIATE_TEST_SUITE_P(Memory, PathRules, testing::ValuesIn(memory_cases()), case_name);
