@@ -90,6 +90,7 @@ bool Explorer::run() {
   report_.total_states = facts_.total_states;
   report_.peak_states = facts_.peak_states;
   report_.max_states_per_insn = facts_.max_states_per_insn;
+  report_.peak_bytes = facts_.peak_bytes;
   report_.stack_bytes = facts_.stack_bytes;
   return is_proved;
 }
@@ -102,6 +103,11 @@ bool Explorer::walk_all() {
   if (!explore_global_functions()) return false;
   for (std::uint32_t f = 0; f < facts_.stack_bytes.size(); ++f) {
     facts_.stack_bytes[f] = fastcall_.counted_bytes(f, facts_.stack_bytes[f]);
+  }
+  for (std::uint32_t at = 0; at < facts_.insns.size(); ++at) {
+    const Insn& insn = insn_at(at);
+    const bool is_tail_call = is_helper_call(insn) && insn.imm == BPF_FUNC_tail_call;
+    facts_.tail_call_count += is_tail_call && facts_.insns[at].is_seen ? 1 : 0;
   }
   if (check_stack_depth()) return true;
   report_.insn = largest_call(program_, facts_.stack_bytes);

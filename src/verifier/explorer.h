@@ -217,6 +217,7 @@ class Explorer {
   // --- memory.cc
   bool check_access(const MemoryAccess& access);
   bool note_pointer(const RegState& pointer);
+  void note_place(const RegState& pointer, std::int64_t offset);
   bool check_alignment(const RegState& pointer, const MemoryAccess& access);
   bool access_map_value(const MemoryAccess& access);
   bool access_memory(const MemoryAccess& access);

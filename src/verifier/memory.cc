@@ -6,6 +6,8 @@
 // net/core/filter.c (xdp_is_valid_access).
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <limits>
 
@@ -116,9 +118,31 @@ bool Explorer::note_pointer(const RegState& pointer) {
   return true;
 }
 
+void Explorer::note_place(const RegState& pointer, std::int64_t offset) {
+  constexpr std::int64_t kLeast = std::numeric_limits<std::int32_t>::min();
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+  constexpr int kAlignmentBitsMax = 12;
+  const std::int64_t base = pointer.offset + offset;
+  const auto from = static_cast<std::int32_t>(
+      std::clamp(base + std::clamp(pointer.var.whole.smin, kLeast, kMost), kLeast, kMost));
+  const auto to = static_cast<std::int32_t>(
+      std::clamp(base + std::clamp(pointer.var.whole.smax, kLeast, kMost), kLeast, kMost));
+  const Tnum<64> at = pointer.var.bits + Tnum<64>::constant(static_cast<std::uint64_t>(base));
+  const auto alignment = static_cast<std::uint16_t>(
+      1u << std::min(kAlignmentBitsMax, std::countr_zero(at.value | at.mask)));
+  InsnFacts& facts = facts_.insns[at_];
+  const bool is_first = facts.alignment == 0;
+  facts.alignment = is_first ? alignment : std::min(facts.alignment, alignment);
+  facts.offset_min = is_first ? from : std::min(facts.offset_min, from);
+  facts.offset_max = is_first ? to : std::max(facts.offset_max, to);
+}
+
 bool Explorer::check_access(const MemoryAccess& access) {
   const RegState& pointer = reg(access.pointer);
-  if (access.insn != nullptr && pointer.is_pointer() && !note_pointer(pointer)) return false;
+  if (access.insn != nullptr && pointer.is_pointer()) {
+    if (!note_pointer(pointer)) return false;
+    note_place(pointer, access.offset);
+  }
   if (!check_alignment(pointer, access)) return false;
   if (access.is_write && access.value >= 0 && pointer.kind != RegKind::kStack &&
       is_leak(reg(static_cast<std::uint8_t>(access.value)))) {

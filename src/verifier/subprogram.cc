@@ -494,6 +494,10 @@ bool Explorer::check_stack_depth_from(std::uint32_t root) {
   while (!chain.empty()) {
     Level& level = chain.back();
     const Subprogram& function = program_.subprograms()[level.function];
+    facts_.stack_depth_max = std::max(facts_.stack_depth_max, depth);
+    if (function.has_tail_call) {
+      facts_.tail_call_stack_bytes = std::max(facts_.tail_call_stack_bytes, depth);
+    }
     if (depth > limits::kStackBytes) {
       return reject(
           Rule::kStackDepth,

@@ -11,6 +11,7 @@
 #include "verifier/explain.h"
 #include "verifier/explorer.h"
 #include "verifier/kernel_log.h"
+#include "verifier/needed_features.h"
 
 namespace lmn {
 
@@ -50,6 +51,7 @@ Result<VerifiedProgram> verify(const Environment& env, StructuredProgram program
     return error;
   }
   VerifiedFacts facts = explorer.take_facts();
+  facts.features = needed_features(env, program, facts);
   return VerifiedProgram(VerifiedProgram::Key(), std::move(program), std::move(facts));
 }
 

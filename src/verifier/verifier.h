@@ -42,6 +42,7 @@
 #include <string>
 #include <vector>
 
+#include "abi/features.h"
 #include "abi/limits.h"
 #include "base/result.h"
 #include "btf/btf.h"
@@ -69,6 +70,7 @@ struct VerifierReport {
   std::uint64_t total_states = 0;
   std::uint64_t peak_states = 0;
   std::uint64_t max_states_per_insn = 0;
+  std::size_t peak_bytes = 0;              // of kept states
   std::vector<std::uint32_t> stack_bytes;  // per subprogram
 };
 
@@ -89,6 +91,11 @@ struct InsnFacts {
   bool is_seen = false;               // false: dead code
   RegKind pointer = RegKind::kNone;   // of a load, store or atomic
   bool has_several_pointers = false;  // more than one kind over the paths
+  // Of an access, over all paths: where it begins, from where the memory begins (of the stack: from
+  // its end, r10), and the largest power of two that divides that, at most 4096. 0: no access.
+  std::uint16_t alignment = 0;
+  std::int32_t offset_min = 0;
+  std::int32_t offset_max = 0;
   const MapSpec* map = nullptr;       // of a call, where it is the same on all paths
   bool has_several_maps = false;
 };
@@ -101,6 +108,10 @@ struct VerifiedFacts {
   std::uint64_t peak_states = 0;
   std::uint64_t max_states_per_insn = 0;
   std::size_t peak_bytes = 0;
+  FeatureSet features;                      // what the program needs
+  std::uint32_t stack_depth_max = 0;        // bytes of the deepest chain of frames
+  std::uint32_t tail_call_count = 0;        // live bpf_tail_call instructions
+  std::uint32_t tail_call_stack_bytes = 0;  // frames of the deepest chain that makes one
 };
 
 class VerifiedProgram;

@@ -48,6 +48,7 @@ std::optional<VerifiedProgram> verify_program(const ObjectSpec& spec, const Prog
   verdict.processed = verified->facts().processed;
   verdict.peak_states = verified->facts().peak_states;
   verdict.peak_bytes = verified->facts().peak_bytes;
+  verdict.features = verified->facts().features;
   return *std::move(verified);
 }
 
@@ -73,6 +74,14 @@ std::string source_line(const SourcePlace& place) {
 
 std::string labelled(std::string_view label, std::string_view text) {
   return text.empty() ? std::string() : fmt::format("  {:<9}{}\n", label, text);
+}
+
+std::string features_text(FeatureSet features) {
+  std::string out;
+  features.for_each([&out](Feature feature) {
+    out += fmt::format("{}{}", out.empty() ? "" : ", ", feature_info(feature).id);
+  });
+  return out;
 }
 
 std::string findings_text(const ProgramVerdict& verdict) {
@@ -172,7 +181,8 @@ std::string verdict_text(const ProgramVerdict& verdict, bool with_log) {
            fmt::format(
                "{}: {}: accepted: {} instructions, {} processed, {} states, {} KiB, {} us\n",
                verdict.object, verdict.program, verdict.insn_count, verdict.processed,
-               verdict.peak_states, verdict.peak_bytes / 1024, verdict.time_us);
+               verdict.peak_states, verdict.peak_bytes / 1024, verdict.time_us) +
+           labelled("needs:", features_text(verdict.features));
   }
   const Explanation& why = verdict.explanation;
   if (!why.rule) {
@@ -211,6 +221,12 @@ void write_verdict_json(JsonWriter& json, const ProgramVerdict& verdict) {
   json.field("peak_bytes", static_cast<std::uint64_t>(verdict.peak_bytes));
   json.field("time_us", verdict.time_us);
   if (verdict.error) write_refusal(json, verdict);
+  if (!verdict.error) {
+    json.key("features");
+    json.begin_array();
+    verdict.features.for_each([&json](Feature feature) { json.string(feature_info(feature).id); });
+    json.end_array();
+  }
   write_optional(json, "log", verdict.log);
   if (!verdict.findings.empty()) {
     json.key("warnings");

@@ -28,6 +28,7 @@ struct ProgramVerdict {
   std::uint64_t processed = 0;  // instructions walked, all paths together
   std::uint64_t peak_states = 0;
   std::size_t peak_bytes = 0;
+  FeatureSet features;  // what an accepted program needs
   std::optional<Error> error;
   Explanation explanation;  // of the error
   std::string insn_text;    // the instruction that is blamed, disassembled
