@@ -34,15 +34,6 @@ done
 echo "== return values"
 build/dev/tests/conformance/lmn_selftest_retval "$selftests/obj-v3" | tail -1 || status=1
 
-debian=build/debian_objects
-mkdir -p "$debian"
-if [ ! -d "$debian/libknot" ]; then
-  (cd "$debian" && apt-get -q -o APT::Sandbox::User=root download libknot13 > /dev/null &&
-    dpkg-deb -x libknot13_*.deb libknot)
-fi
-rm -f "$debian"/*.o
-scripts/carve_objects.py "$debian" /usr/sbin/xdp-* /usr/sbin/xdpdump \
-  "$debian"/libknot/usr/lib/*/libknot.so.*.*
-cp /usr/lib/*/bpf/*.o "$debian"
-judge "XDP programs of Debian's packages" "$debian" objects
+scripts/debian_objects.sh
+judge "XDP programs of Debian's packages" build/debian_objects objects
 exit $status
