@@ -27,6 +27,8 @@ inline constexpr std::uint32_t kGuarded = 11;
 inline constexpr std::uint32_t kStash = 18;
 inline constexpr std::uint32_t kPlain = 19;
 
+inline constexpr std::uint32_t kTaggedCallee = 30;  // one of another program type's context
+
 inline std::shared_ptr<const Btf> parsed(const BtfBuilder& builder) {
   auto btf = parse_btf(builder.bytes());
   EXPECT_TRUE(btf) << (btf ? "" : btf.error().to_string());
@@ -62,6 +64,10 @@ inline std::shared_ptr<const Btf> local_types() {
   const auto context = b.composite(BTF_KIND_STRUCT, "xdp_md", 24, {});   // 23
   const auto pointer = b.reference(BTF_KIND_PTR, context);               // 24
   b.function("callee", u64, {{"ctx", pointer}}, BTF_FUNC_GLOBAL);        // 25, 26
+  const auto task = b.composite(BTF_KIND_STRUCT, "pt_regs", 8, {});      // 27
+  const auto other = b.reference(BTF_KIND_PTR, task);                    // 28
+  b.function("tagged", u64, {{"ctx", other}}, BTF_FUNC_GLOBAL);          // 29, 30
+  b.declaration_tag("arg:ctx", kTaggedCallee, 0);
   return parsed(b);
 }
 inline constexpr std::uint32_t kMemory = 21;
@@ -157,6 +163,11 @@ inline constexpr KfuncProto kKfuncs[] = {
 
 inline constexpr HelperArg kPointer{ArgKind::kPtrToSpinLock};
 inline constexpr HelperProto kHelpers[] = {
+    {.id = BPF_FUNC_map_lookup_elem,
+     .name = "bpf_map_lookup_elem",
+     .ret = RetKind::kPtrToMapValue,
+     .ret_flags = kArgMaybeNull,
+     .args = {HelperArg{ArgKind::kConstMapPtr}, HelperArg{ArgKind::kPtrToMapKey}}},
     {.id = BPF_FUNC_xdp_adjust_head,
      .name = "bpf_xdp_adjust_head",
      .flags = kHelperChangesPacket,
@@ -177,15 +188,16 @@ inline constexpr HelperProto kHelpers[] = {
               HelperArg{ArgKind::kPtrToBtfId, kArgMaybeNull | kArgRelease}}},
 };
 
-// map[0] holds `guarded`, map[1] `stash`, map[2] `memory`, map[3] another `guarded`; all can be
-// addressed.
+// map[0] holds `guarded`, map[1] `stash`, map[2] `memory`, map[3] another `guarded`, and their
+// values can be addressed; map[4] is a hash of `stash`.
 inline std::vector<MapSpec> test_maps() {
   using structure_tests::map_spec;
   std::vector<MapSpec> maps{map_spec(".data.A", BPF_MAP_TYPE_ARRAY, 56, 1),
                             map_spec(".data.B", BPF_MAP_TYPE_ARRAY, 24, 1),
                             map_spec(".data.C", BPF_MAP_TYPE_ARRAY, 8, 1),
-                            map_spec(".data.D", BPF_MAP_TYPE_ARRAY, 56, 1)};
-  constexpr std::uint32_t kTypes[] = {kGuarded, kStash, kMemory, kGuarded};
+                            map_spec(".data.D", BPF_MAP_TYPE_ARRAY, 56, 1),
+                            map_spec("stashes", BPF_MAP_TYPE_HASH, 24, 4)};
+  constexpr std::uint32_t kTypes[] = {kGuarded, kStash, kMemory, kGuarded, kStash};
   for (std::size_t i = 0; i < maps.size(); ++i) maps[i].btf_value_type_id = kTypes[i];
   return maps;
 }
@@ -193,7 +205,8 @@ inline std::vector<MapSpec> test_maps() {
 enum class World : std::uint8_t { kKernel, kNoKernel };
 
 // `callee_at`: where a global function begins that takes the context, 0: nowhere.
-inline paths_tests::Verdict judge(std::string_view text, World world, std::uint32_t callee_at = 0) {
+inline paths_tests::Verdict judge(std::string_view text, World world, std::uint32_t callee_at = 0,
+                                  std::uint32_t callee = kCallee) {
   const auto types = local_types();
   const auto kernel = kernel_types();
   const Environment environment{.helpers = kHelpers,
@@ -206,10 +219,8 @@ inline paths_tests::Verdict judge(std::string_view text, World world, std::uint3
   program.kfuncs.clear();
   for (const KfuncProto& proto : kKfuncs) program.kfuncs.emplace_back().name = proto.name;
   if (callee_at != 0) {
-    program.functions.push_back({.insn = InsnIndex{callee_at},
-                                 .name = "callee",
-                                 .btf_type_id = kCallee,
-                                 .is_global = true});
+    program.functions.push_back(
+        {.insn = InsnIndex{callee_at}, .name = "callee", .btf_type_id = callee, .is_global = true});
   }
   paths_tests::Verdict out;
   auto structure = check_structure(environment, program, maps, {.defers_operations = true});

@@ -21,6 +21,7 @@ struct Case {
   std::string message;  // empty: accepted
   World world = World::kNoKernel;
   std::uint32_t callee_at = 0;  // of a global function
+  std::uint32_t callee = kCallee;
 };
 
 void PrintTo(const Case& wanted, std::ostream* out) { *out << wanted.name; }
@@ -221,6 +222,11 @@ std::vector<Case> lock_cases() {
       {"FailureForgotten", join({"r1 = map[idx:1]+16\ncall kfunc#11\n", kGive, "out:\n", kReturn}),
        "bpf_res_spin_unlock without taking a lock"},
       {"TakenTwice", join({kTake, kTake, kGive, kGive, kOut}), "AA deadlock detected"},
+      {"OfAValueThatMayBeNull",
+       join({"*(u32 *)(r10 -4) = 9\nr2 = r10\nr2 += -4\nr1 = map[idx:4]\ncall "
+             "bpf_map_lookup_elem\nr1 = r0\ncall kfunc#11\n",
+             kReturn}),
+       "arg#0 doesn't point to map value or allocated object"},
       {"NotALock", join({"r1 = map[idx:0]+0\ncall kfunc#11\n", kReturn}),
        "map '.data.A' has no valid bpf_res_spin_lock"},
       {"NotThere", join({"r1 = map[idx:1]+8\ncall kfunc#11\n", kReturn}),
@@ -320,6 +326,8 @@ std::vector<Case> history_cases() {
              kOut}),
        "is neither owning or non-owning ref"},
       {"FunctionOfNoNumber", join({"call kfunc#99\n", kReturn}), "kernel function number 99"},
+      {"ContextOfAnotherProgramType", "call callee\nexit\ncallee:\nr0 = 0\nexit\n",
+       "arg#0 should be `struct xdp_md *`", World::kNoKernel, 2, kTaggedCallee},
       {"ExchangeUnderALock",
        join({kLock, "r1 = map[idx:1]+0\nr2 = 0\ncall bpf_kptr_xchg\n", kUnlock, kReturn}),
        "function calls are not allowed while holding a lock"},
@@ -330,7 +338,8 @@ class Objects : public testing::TestWithParam<Case> {};
 
 TEST_P(Objects, AreJudged) {
   const Case& wanted = GetParam();
-  const paths_tests::Verdict verdict = judge(wanted.text, wanted.world, wanted.callee_at);
+  const paths_tests::Verdict verdict =
+      judge(wanted.text, wanted.world, wanted.callee_at, wanted.callee);
   ASSERT_EQ(verdict.structure_error, "");
   if (wanted.message.empty()) {
     EXPECT_TRUE(verdict.is_accepted) << verdict.report.kernel_message;
