@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Values by owner. Tested by skb_test.cc and by lmn_selftest_retval.
+// Values by owner. Tested by lmn_selftest_retval.
 #include "guests/owner_storage.h"
 
 #include <fmt/format.h>

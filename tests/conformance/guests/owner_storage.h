@@ -5,7 +5,7 @@
 // The kernel keeps such a value with its owner; a program gets it by the owner and not by a key.
 // XDP programs cannot use these types, so the product has none of them; selftest programs of other
 // types can, and find them here. User space's side is not there: no selftest that is run needs it.
-// Threads: one. Tested by skb_test.cc and by lmn_selftest_retval.
+// Threads: one. Tested by lmn_selftest_retval.
 // Source: Linux 6.18, kernel/bpf/local_storage.c, net/core/bpf_sk_storage.c.
 #pragma once
 

@@ -8,7 +8,9 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
+#include <sys/utsname.h>
 
+#include <cstdio>
 #include <cstring>
 
 #include "guests/guest_world.h"
@@ -52,6 +54,15 @@ std::vector<std::vector<std::uint8_t>> packets() {
   return {std::vector<std::uint8_t>(64), udp_packet(), broadcast, multicast};
 }
 
+bool is_linux_6_18_or_later() {
+  struct utsname name = {};
+  ::uname(&name);
+  int major = 0;
+  int minor = 0;
+  std::sscanf(name.release, "%d.%d", &major, &minor);
+  return major > 6 || (major == 6 && minor >= 18);
+}
+
 std::vector<struct bpf_insn> raw_of(std::span<const Insn> insns) {
   const std::vector<std::uint8_t> bytes = encode_program(insns);
   std::vector<struct bpf_insn> raw(bytes.size() / sizeof(struct bpf_insn));
@@ -63,6 +74,7 @@ class SkbAgainstKernel : public ::testing::Test {
  protected:
   void SetUp() override {
     if (auto reason = why_no_kernel_oracle()) GTEST_SKIP() << *reason;
+    if (!is_linux_6_18_or_later()) GTEST_SKIP() << "the table of fields is that of Linux 6.18";
   }
 
   // What `text` leaves in r0 on both sides, by way of a map, since some types may return few values
