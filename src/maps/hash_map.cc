@@ -21,7 +21,9 @@ Result<std::unique_ptr<Map>> HashMap::create(const MapSpec& spec, const MapOptio
                                   .payload_bytes = spec.value_size,
                                   .max_entries = spec.max_entries,
                                   .spare_count = options.cpu_count,
-                                  .seed = hash_seed_of(spec, options)});
+                                  .seed = hash_seed_of(spec, options),
+                                  .waits_for_readers = (spec.map_flags & BPF_F_NO_PREALLOC) != 0,
+                                  .epoch = options.epoch});
   if (!table) return make_error(std::move(table.error()).with_context(spec.name));
   auto lru = make_lru(spec, std::uint64_t{spec.max_entries} + options.cpu_count);
   if (!lru) return make_error(std::move(lru.error()).with_context(spec.name));
@@ -48,7 +50,7 @@ int HashMap::update(const void* key, const void* value, std::uint64_t flags,
   const int error = check_presence(old != HashTable::kNone, flags & ~std::uint64_t{BPF_F_LOCK});
   if (error != 0) return error;
   if (is_locked && old != HashTable::kNone) return put_locked(table_.payload_at(old), value);
-  const std::uint32_t fresh = old == HashTable::kNone ? take() : spares_[cpu];
+  const std::uint32_t fresh = take_for(old, cpu);
   if (fresh == HashTable::kNone) return -E2BIG;
   put_value(table_.payload_at(fresh), value, spec().value_size);
   if (old == HashTable::kNone) {
@@ -56,9 +58,24 @@ int HashMap::update(const void* key, const void* value, std::uint64_t flags,
   } else {
     replace(old, fresh, key, hash);
     retire_value(table_.payload_at(old));
-    spares_[cpu] = old;
+    put_aside(old, cpu);
   }
   return 0;
+}
+
+// An element for a new value: in the place of `old`, or for a new key; kNone when the map is full.
+std::uint32_t HashMap::take_for(std::uint32_t old, std::uint32_t cpu) noexcept {
+  if (old != HashTable::kNone) return table_.waits_for_readers() ? table_.take() : spares_[cpu];
+  return table_.count() < spec().max_entries || lru_ ? take() : HashTable::kNone;
+}
+
+// What was replaced: programs may hold its value.
+void HashMap::put_aside(std::uint32_t old, std::uint32_t cpu) noexcept {
+  if (table_.waits_for_readers()) {
+    table_.release(old);
+  } else {
+    spares_[cpu] = old;
+  }
 }
 
 int HashMap::copy_element(std::uint32_t element, std::span<std::uint8_t> out,

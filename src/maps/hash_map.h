@@ -5,10 +5,12 @@
 // Values live in the table's elements, so their addresses are stable. Replacing a value takes the
 // CPU's spare element, puts it in the old one's place, and keeps the old one as the next spare: a
 // program that holds the old value's address goes on reading the old value, as with the kernel's
-// preallocated hash. BPF_F_NO_PREALLOC changes nothing here: memory is reserved at creation and
-// given by the system as elements are first used. Threads: Map's; a program's lookup takes no lock
-// (keyed_map.h). Tested by maps_test.cc and tests/contract/maps_contract_test.cc. Source:
-// Linux 6.18, kernel/bpf/hashtab.c.
+// preallocated hash. With BPF_F_NO_PREALLOC an element that was removed or replaced waits until no
+// program reads it (limbo.h). Memory is reserved at creation and given by the system as elements
+// are first used, with and without the flag.
+// Threads: Map's; a program's lookup takes no lock (keyed_map.h).
+// Tested by maps_test.cc, maps_concurrency_test.cc and tests/contract/maps_contract_test.cc.
+// Source: Linux 6.18, kernel/bpf/hashtab.c.
 #pragma once
 
 #include <vector>
@@ -40,6 +42,9 @@ class HashMap final : public KeyedMap {
  private:
   HashMap(const MapSpec& spec, const MapOptions& options, HashTable table,
           std::optional<LruClock> lru);
+
+  std::uint32_t take_for(std::uint32_t old, std::uint32_t cpu) noexcept LMN_REQUIRES(lock_);
+  void put_aside(std::uint32_t old, std::uint32_t cpu) noexcept LMN_REQUIRES(lock_);
 
   std::vector<std::uint32_t> spares_ LMN_GUARDED_BY(lock_);  // by CPU
 };

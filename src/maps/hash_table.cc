@@ -16,6 +16,8 @@ namespace {
 // Of 12 slots: at 9 about one key in 30 has to go on to another bucket, at 10 one in 14.
 constexpr std::uint64_t kElementsPerBucketMax = 9;
 constexpr std::uint64_t kOverflowMany = 255;
+// As many as may be released in one grace period.
+constexpr std::uint64_t kWaitingElements = 65536;
 constexpr std::uint64_t kOverflowOne = 1ull << HashBucket::kOverflowShift;
 constexpr std::uint64_t kRemovalOne = 1ull << HashBucket::kRemovalShift;
 
@@ -48,11 +50,18 @@ Result<HashTable> HashTable::create(const Shape& shape) {
   HashDescriptor& d = table.descriptor_;
   const std::uint64_t key_stride = round_up_to_8(shape.key_size);
   const std::uint64_t stride = key_stride + round_up_to_8(shape.payload_bytes);
-  const std::uint64_t element_count = std::uint64_t{shape.max_entries} + shape.spare_count;
+  std::uint64_t element_count = std::uint64_t{shape.max_entries} + shape.spare_count;
   // In 64 bits, since the next power of two of a 32-bit number need not fit 32 (CVE-2024-26883).
   const std::uint64_t bucket_count =
       std::bit_ceil((element_count + kElementsPerBucketMax - 1) / kElementsPerBucketMax);
   LMN_ASSERT(shape.max_entries > 0);
+  if (shape.waits_for_readers) {
+    const std::uint64_t room = MapMemory::size_bytes_max() / stride;
+    if (room > element_count + 1) {
+      element_count += std::min(kWaitingElements, room - element_count - 1);
+    }
+    LMN_TRY(table.limbo_, Limbo::create(static_cast<std::uint32_t>(element_count), shape.epoch));
+  }
   LMN_ASSERT(bucket_count <= 1ull << 31);
   LMN_ASSERT(element_count < UINT32_MAX);
   LMN_ASSERT(stride <= UINT32_MAX);
@@ -77,6 +86,11 @@ Result<HashTable> HashTable::create(const Shape& shape) {
 }
 
 std::uint32_t HashTable::take() noexcept {
+  if (limbo_) {
+    const std::uint32_t element = limbo_->pop();
+    if (element != kNone) return element;
+    return untouched_index_ < element_count_ ? ++untouched_index_ : limbo_->pop_anyway();
+  }
   if (released_ != kNone) {
     const std::uint32_t element = released_;
     std::uint64_t next = 0;
@@ -88,6 +102,7 @@ std::uint32_t HashTable::take() noexcept {
 }
 
 void HashTable::release(std::uint32_t element) noexcept {
+  if (limbo_) return limbo_->push(element);
   // Over the key: a reader that still compares it will find that it was removed.
   const std::uint64_t next = released_;
   store_value(address(element), &next, sizeof next);

@@ -5,9 +5,11 @@
 // How readers search without a lock, and what a bucket looks like: hash_fast.h. Elements are
 // {key, payload}, each part on an 8-byte border, and come from a list of released ones, last
 // released first (as in the kernel, which programs can see through old value addresses), else from
-// the untouched rest: a large map costs memory as it fills. A key whose bucket is full goes to the
-// next bucket with room; those it passed count it, so that a search knows when to stop. The hash is
-// keyed by a seed per map, so that chosen keys do not find full buckets.
+// the untouched rest: a large map costs memory as it fills. (With waits_for_readers: oldest first,
+// when nobody reads them any more, else from the rest; when there is neither, the oldest, since an
+// update that fails is worse than what the kernel always does.) A key whose bucket is full goes to
+// the next bucket with room; those it passed count it, so that a search knows when to stop. The
+// hash is keyed by a seed per map, so that chosen keys do not find full buckets.
 //
 //   const std::uint64_t hash = table.hash_of(key);
 //   std::uint32_t element = table.find(key, hash);            // HashTable::kNone: not there
@@ -23,9 +25,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "base/result.h"
 #include "maps/hash_fast.h"
+#include "maps/limbo.h"
 #include "maps/map_memory.h"
 #include "spec/map_spec.h"
 
@@ -41,6 +45,9 @@ class HashTable {
     std::uint32_t max_entries = 0;
     std::uint32_t spare_count = 0;  // elements beyond max_entries
     std::uint64_t seed = 0;
+    // A released element waits in a limbo until nobody reads it; `epoch` may be null.
+    bool waits_for_readers = false;
+    Epoch* epoch = nullptr;
   };
   // Errors: kLimitExceeded with ENOMEM. REQUIRES: 0 < max_entries <= 2^31.
   static Result<HashTable> create(const Shape& shape);
@@ -68,6 +75,7 @@ class HashTable {
   void release(std::uint32_t element) noexcept;
 
   std::uint32_t count() const { return count_; }  // linked elements
+  bool waits_for_readers() const { return limbo_.has_value(); }
   std::uint32_t element_count() const { return element_count_; }
   std::uint64_t memory_bytes() const { return buckets_.size() + elements_.size(); }
   std::uint32_t bucket_count() const {
@@ -112,6 +120,7 @@ class HashTable {
 
   MapMemory buckets_;  // and, in a line behind them, the seed
   MapMemory elements_;
+  std::optional<Limbo> limbo_;
   HashDescriptor descriptor_{};
   std::uint32_t element_count_ = 0;    // all there are
   std::uint32_t untouched_index_ = 0;  // elements up to here have been taken once

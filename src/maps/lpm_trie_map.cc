@@ -65,7 +65,7 @@ Result<std::unique_ptr<Map>> create_lpm_trie_map(const MapSpec& spec, const MapO
   return LpmTrieMap::create(spec, options);
 }
 
-Result<LpmTrieMap::Memory> LpmTrieMap::reserve_memory(const MapSpec& spec) {
+Result<LpmTrieMap::Memory> LpmTrieMap::reserve_memory(const MapSpec& spec, Epoch* epoch) {
   const std::uint64_t node_stride = node_bytes(spec.key_size - kLengthBytes);
   const std::uint64_t value_stride = round_up_to_8(spec.value_size);
   // n entries need at most n - 1 intermediate nodes; a replacement takes its own before it lets go.
@@ -76,17 +76,16 @@ Result<LpmTrieMap::Memory> LpmTrieMap::reserve_memory(const MapSpec& spec) {
   };
   Memory memory;
   memory.node_count = count(2 * std::uint64_t{spec.max_entries} + 2, node_stride);
-  memory.value_count = count(std::uint64_t{spec.max_entries} + kQuarantine + 1, value_stride);
+  memory.value_count = count(std::uint64_t{spec.max_entries} + kWaitingValues, value_stride);
   LMN_TRY(memory.nodes, MapMemory::create(memory.node_count * node_stride));
   LMN_TRY(memory.values, MapMemory::create(memory.value_count * value_stride));
-  LMN_TRY(memory.released,
-          MapMemory::create(std::uint64_t{memory.value_count} * sizeof(std::uint32_t)));
+  LMN_TRY(memory.released, Limbo::create(memory.value_count, epoch));
   return memory;
 }
 
 Result<std::unique_ptr<Map>> LpmTrieMap::create(const MapSpec& spec, const MapOptions& options) {
   LMN_CHECK_OK(check_spec(spec));
-  auto memory = reserve_memory(spec);
+  auto memory = reserve_memory(spec, options.epoch);
   if (!memory) return make_error(std::move(memory.error()).with_context(spec.name));
   auto index = LpmIndex::create(spec.key_size - kLengthBytes, spec.max_entries);
   if (!index) return make_error(std::move(index.error()).with_context(spec.name));
@@ -355,13 +354,12 @@ void LpmTrieMap::release_node(std::uint32_t number) noexcept {
 }
 
 std::uint32_t LpmTrieMap::take_value() noexcept {
-  const bool has_untouched = untouched_value_ < memory_.value_count;
-  if (released_end_ - released_first_ <= kQuarantine && has_untouched) return ++untouched_value_;
-  return released_first_ == released_end_ ? kNone : released_at(released_first_++);
+  const std::uint32_t value = memory_.released.pop();
+  if (value != kNone) return value;
+  if (untouched_value_ < memory_.value_count) return ++untouched_value_;
+  return options().epoch == nullptr ? memory_.released.pop_anyway() : kNone;
 }
 
-void LpmTrieMap::release_value(std::uint32_t value) noexcept {
-  released_at(released_end_++) = value;
-}
+void LpmTrieMap::release_value(std::uint32_t value) noexcept { memory_.released.push(value); }
 
 }  // namespace lmn

@@ -13,17 +13,16 @@
 // Nodes and values are numbered and live in memory reserved at creation; with very large
 // max_entries as much is reserved as the machine has, and an update beyond that is -ENOMEM, as in
 // the kernel. Values lie by themselves, so that lookups touch no more lines than they must. A
-// removed value is used again only after kQuarantine others: a value address a program holds goes
-// on showing the old value.
-// Invariants: (1) an intermediate node has two children; (2) a child's prefix is longer than its
-// parent's and begins with it; (3) entry_count_ nodes are not intermediate; (4) those are in the
-// index too.
-// Threads: Map's, by one lock; a program's lookup of a whole address takes none.
-// Tested by lpm_test.cc, maps_test.cc and tests/contract/maps_contract_test.cc.
-// Source: Linux 6.18, kernel/bpf/lpm_trie.c.
+// removed value is used again when no program reads it any more (limbo.h): a value address a
+// program holds goes on showing the old value. Invariants: (1) an intermediate node has two
+// children; (2) a child's prefix is longer than its parent's and begins with it; (3) entry_count_
+// nodes are not intermediate; (4) those are in the index too. Threads: Map's, by one lock; a
+// program's lookup of a whole address takes none. Tested by lpm_test.cc, maps_test.cc and
+// tests/contract/maps_contract_test.cc. Source: Linux 6.18, kernel/bpf/lpm_trie.c.
 #pragma once
 
 #include "base/mutex.h"
+#include "maps/limbo.h"
 #include "maps/lpm_index.h"
 #include "maps/map.h"
 #include "maps/map_memory.h"
@@ -46,7 +45,8 @@ class LpmTrieMap final : public Map {
 
  private:
   static constexpr std::uint32_t kNone = 0;
-  static constexpr std::uint32_t kQuarantine = 64;
+  // Values beyond max_entries: as many as may be removed in one grace period.
+  static constexpr std::uint32_t kWaitingValues = 65536;
 
   struct Node {
     std::uint32_t child[2];  // kNone: none
@@ -60,7 +60,7 @@ class LpmTrieMap final : public Map {
   struct Memory {
     MapMemory nodes;
     MapMemory values;
-    MapMemory released;  // numbers of removed values, a ring
+    Limbo released;  // removed values
     std::uint32_t node_count = 0;
     std::uint32_t value_count = 0;
   };
@@ -73,7 +73,7 @@ class LpmTrieMap final : public Map {
   using LookupFn = void* (*)(const LpmMapDescriptor&, const void*) noexcept;
 
   LpmTrieMap(const MapSpec& spec, const MapOptions& options, Memory memory, LpmIndex index);
-  static Result<Memory> reserve_memory(const MapSpec& spec);
+  static Result<Memory> reserve_memory(const MapSpec& spec, Epoch* epoch);
   static Prefix parse(const void* key) noexcept;
   Node& node(std::uint32_t number) const {
     return *reinterpret_cast<Node*>(memory_.nodes.data() + (number - 1) * node_stride_);
@@ -107,10 +107,6 @@ class LpmTrieMap final : public Map {
   void release_node(std::uint32_t number) noexcept LMN_REQUIRES(lock_);
   std::uint32_t take_value() noexcept LMN_REQUIRES(lock_);
   void release_value(std::uint32_t value) noexcept LMN_REQUIRES(lock_);
-  std::uint32_t& released_at(std::uint64_t position) const LMN_REQUIRES(lock_) {
-    return reinterpret_cast<std::uint32_t*>(
-        memory_.released.data())[position % memory_.value_count];
-  }
 
   Memory memory_;
   std::uint32_t data_size_;  // bytes
@@ -125,9 +121,6 @@ class LpmTrieMap final : public Map {
   std::uint32_t untouched_node_ LMN_GUARDED_BY(lock_) = 0;  // up to here have been taken once
   std::uint32_t untouched_value_ LMN_GUARDED_BY(lock_) = 0;
   std::uint32_t released_node_ LMN_GUARDED_BY(lock_) = kNone;  // linked by child[0]
-  // Removed values, oldest first: positions in memory_.released.
-  std::uint64_t released_first_ LMN_GUARDED_BY(lock_) = 0;
-  std::uint64_t released_end_ LMN_GUARDED_BY(lock_) = 0;
 };
 
 }  // namespace lmn

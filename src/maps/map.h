@@ -34,6 +34,7 @@
 #include <span>
 #include <string>
 
+#include "base/epoch.h"
 #include "base/result.h"
 #include "base/shared_memory.h"
 #include "maps/fast_path.h"
@@ -88,6 +89,8 @@ struct MapOptions {
   std::uint64_t hash_seed = 0;        // of hash tables; chosen per map by the engine
   std::uint32_t numa_node_count = 1;  // nodes that BPF_F_NUMA_NODE may name
   ValueOwners owners;                 // of what values hold; they outlive the map
+  // Whose readers run programs; null: nobody says when a program is through. It outlives the map.
+  Epoch* epoch = nullptr;
 };
 
 // What bpf_redirect_map finds in a slot.

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Goal: a stamp passes when every reader that was there has passed, and not before. Method: readers
+// in threads that wait for each other, so that every order is chosen and not met by luck.
+#include "base/epoch.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <semaphore>
+#include <thread>
+
+namespace lmn {
+namespace {
+
+// A thread that is a reader and does one step when told.
+class ReaderThread {
+ public:
+  enum class Step { kPass, kGoOffline, kGoOnline, kEnd };
+
+  explicit ReaderThread(Epoch& epoch) : thread_([this, &epoch] { run(epoch); }) { done_.acquire(); }
+  ~ReaderThread() {
+    if (thread_.joinable()) end();
+  }
+  void step(Step step) {
+    step_ = step;
+    go_.release();
+    done_.acquire();
+  }
+  void end() {
+    step_ = Step::kEnd;
+    go_.release();
+    thread_.join();
+  }
+
+ private:
+  void run(Epoch& epoch) {
+    EpochReader reader(epoch);
+    for (;;) {
+      done_.release();
+      go_.acquire();
+      switch (step_) {
+        case Step::kPass:
+          reader.pass();
+          break;
+        case Step::kGoOffline:
+          reader.go_offline();
+          break;
+        case Step::kGoOnline:
+          reader.go_online();
+          break;
+        case Step::kEnd:
+          return;
+      }
+    }
+  }
+
+  Step step_ = Step::kPass;
+  std::binary_semaphore go_{0};
+  std::binary_semaphore done_{0};
+  std::thread thread_;
+};
+
+void wait_until_passed(const Epoch& epoch, Epoch::Stamp stamp) {
+  while (!epoch.has_passed(stamp)) std::this_thread::yield();
+}
+
+TEST(Epoch, WithoutReadersEverythingHasPassed) {
+  Epoch epoch;
+  EXPECT_TRUE(epoch.has_passed(epoch.stamp()));
+  {
+    ReaderThread reader(epoch);
+  }
+  EXPECT_TRUE(epoch.has_passed(epoch.stamp()));
+}
+
+TEST(Epoch, AReaderThatWasThereIsWaitedFor) {
+  Epoch epoch;
+  epoch.start();
+  ReaderThread first(epoch);
+  ReaderThread second(epoch);
+  const Epoch::Stamp stamp = epoch.stamp();
+  for (int i = 0; i < 1000; ++i) ASSERT_FALSE(epoch.has_passed(stamp));
+  first.step(ReaderThread::Step::kPass);
+  for (int i = 0; i < 1000; ++i) ASSERT_FALSE(epoch.has_passed(stamp));
+  // A grace period may need each reader twice: it changes the parity of liburcu's counter.
+  while (!epoch.has_passed(stamp)) {
+    first.step(ReaderThread::Step::kPass);
+    second.step(ReaderThread::Step::kPass);
+  }
+  EXPECT_TRUE(epoch.has_passed(stamp));
+}
+
+TEST(Epoch, OfflineReadersHoldNobodyUp) {
+  Epoch epoch;
+  epoch.start();
+  ReaderThread awake(epoch);
+  ReaderThread asleep(epoch);
+  asleep.step(ReaderThread::Step::kGoOffline);
+  const Epoch::Stamp stamp = epoch.stamp();
+  awake.step(ReaderThread::Step::kGoOffline);
+  wait_until_passed(epoch, stamp);
+  awake.step(ReaderThread::Step::kGoOnline);
+  EXPECT_TRUE(epoch.has_passed(stamp));  // for ever
+  EXPECT_FALSE(epoch.has_passed(epoch.stamp()));
+  awake.end();
+}
+
+TEST(Epoch, OneThreadMayHaveSeveralReaders) {
+  Epoch first;
+  Epoch second;
+  EpochReader reader(first);
+  {
+    EpochReader other(second);
+    other.pass();
+    reader.go_offline();
+    EXPECT_FALSE(second.has_passed(second.stamp()));
+    EXPECT_TRUE(first.has_passed(first.stamp()));
+  }
+  EXPECT_TRUE(second.has_passed(second.stamp()));
+  reader.go_online();
+  EXPECT_FALSE(first.has_passed(first.stamp()));
+  reader.go_offline();
+  first.synchronize();
+}
+
+// What a stamp is for: cells are poisoned after a grace period, and no reader may see the poison.
+TEST(Epoch, NoReaderSeesWhatWasReused) {
+  Epoch epoch;
+  epoch.start();
+  std::array<std::atomic<int>, 64> cells{};
+  std::atomic<std::size_t> current{0};
+  std::atomic<bool> is_done{false};
+  std::atomic<int> poisoned{0};
+  cells[0] = 1;
+  const auto read = [&] {
+    EpochReader reader(epoch);
+    while (!is_done.load(std::memory_order_relaxed)) {
+      const std::size_t at = current.load(std::memory_order_acquire);
+      for (int i = 0; i < 50; ++i) poisoned += cells[at].load(std::memory_order_relaxed) != 1;
+      reader.pass();
+    }
+  };
+  std::thread first(read);
+  std::thread second(read);
+  for (std::size_t step = 1; step < 100; ++step) {
+    const std::size_t old = current.load();
+    cells[step % cells.size()] = 1;
+    current.store(step % cells.size(), std::memory_order_release);
+    wait_until_passed(epoch, epoch.stamp());
+    cells[old] = 99;
+  }
+  is_done = true;
+  first.join();
+  second.join();
+  EXPECT_EQ(poisoned.load(), 0);
+}
+
+}  // namespace
+}  // namespace lmn
