@@ -44,7 +44,7 @@ CONFINED = [
     ("nlohmann/", ("src/control/json.cc",), "JSON is read only in src/control/json.cc"),
     (
         "bpf/",
-        ("src/ports/xdp/", "tests/", "examples/"),
+        ("src/ports/xdp/", "tests/", "examples/", "include/lmn/bpf/"),
         "libbpf only in the xdp port, in tests and in guest programs",
     ),
     (

@@ -116,6 +116,43 @@ Result<LoadedObject*> Engine::load(const ObjectSpec& spec, const LoadOptions& op
   return objects_.back().get();
 }
 
+MapOptions Engine::map_options() const {
+  MapOptions options;
+  options.cpu_count = options_.cpu_count;
+  options.hash_seed = options_.seed * 0x9e3779b97f4a7c15ull + next_map_id_;
+  options.owners = {object_heap_.get(), deferred_.get()};
+  return options;
+}
+
+Result<Map*> Engine::create_inner_map(const Map& outer) {
+  const MapSpec* shape = outer.inner_shape();
+  if (shape == nullptr) {
+    return make_errno_error(ErrorCode::kInvalidArgument, EINVAL,
+                            fmt::format("map '{}' holds no maps", outer.spec().name));
+  }
+  LMN_TRY(auto map, create_map(*shape, map_options(), *this));
+  map->set_id(next_map_id_++);
+  inner_maps_.push_back(std::move(map));
+  return inner_maps_.back().get();
+}
+
+// Maps are not freed before the engine is, so that nobody counts who holds one.
+Map* Engine::acquire_map(std::uint32_t handle) noexcept {
+  const auto find_in = [handle](const std::vector<std::unique_ptr<Map>>& maps) -> Map* {
+    const auto found =
+        std::ranges::find_if(maps, [handle](const auto& map) { return map->id() == handle; });
+    return found == maps.end() ? nullptr : found->get();
+  };
+  if (Map* map = find_in(inner_maps_)) return map;
+  if (loading_ != nullptr) {
+    if (Map* map = find_in(loading_->maps)) return map;
+  }
+  for (const auto& object : objects_) {
+    if (Map* map = find_in(object->maps)) return map;
+  }
+  return nullptr;
+}
+
 Result<std::vector<Port*>> Engine::open_port(std::string_view text) {
   LMN_TRY(const PortSpec spec, parse_port_spec(text));
   LMN_TRY(OpenedPorts opened, lmn::open_port(spec, resources_));

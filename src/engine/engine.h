@@ -98,6 +98,10 @@ class Engine final : public MapHost, public PortDirectory {
   // initial slots. All or nothing, and nothing that the verifier refuses: there is no switch.
   // Errors name program or map; those of programs carry rule, instruction, source line and remedy.
   Result<LoadedObject*> load(const ObjectSpec& spec, const LoadOptions& options);
+  // A map like those that `outer`, a map of maps, takes: its number is what user space writes into
+  // a slot. Lives as long as the engine. Errors: kInvalidArgument when `outer` holds no maps, and
+  // those of making maps.
+  Result<Map*> create_inner_map(const Map& outer);
   // Opens what a port specification describes: one port, or the two of a pair.
   Result<std::vector<Port*>> open_port(std::string_view spec);
   // Takes a port that the caller made (memory ports of tests and applications).
@@ -160,6 +164,7 @@ class Engine final : public MapHost, public PortDirectory {
   std::optional<std::uint32_t> find_mtu(std::uint32_t ifindex) noexcept override;
   const ProgramEntry* acquire_program(std::uint32_t handle) noexcept override;
   void release_program(const ProgramEntry* entry) noexcept override;
+  Map* acquire_map(std::uint32_t handle) noexcept override;
 
  private:
   struct Attachment {
@@ -171,6 +176,7 @@ class Engine final : public MapHost, public PortDirectory {
 
   explicit Engine(const EngineOptions& options);
   RunContext make_context();
+  MapOptions map_options() const;
   Attachment& attachment_of(Port& port);
 
   EngineOptions options_;
@@ -189,6 +195,7 @@ class Engine final : public MapHost, public PortDirectory {
   std::unique_ptr<DeferredCalls> deferred_;
   TraceBuffer trace_;
   TrapLog traps_;
+  std::vector<std::unique_ptr<Map>> inner_maps_;
   std::vector<std::unique_ptr<LoadedObject>> objects_;
   std::vector<std::unique_ptr<Port>> ports_;
   std::vector<std::unique_ptr<Attachment>> attachments_;

@@ -98,12 +98,9 @@ Result<Map*> ObjectLoader::map_at(std::uint32_t position) {
 }
 
 Result<std::unique_ptr<Map>> ObjectLoader::make_map(const MapSpec& spec) {
-  MapOptions options;
-  options.cpu_count = engine_.options_.cpu_count;
-  options.hash_seed = engine_.options_.seed * 0x9e3779b97f4a7c15ull + engine_.next_map_id_;
-  options.owners = {engine_.object_heap_.get(), engine_.deferred_.get()};
   std::string note;
-  LMN_TRY(auto map, create_object_map(spec, spec_.btf, options, engine_, note));
+  LMN_TRY(auto map,
+          create_object_map(spec, spec_.btf, engine_.map_options(), engine_, note));
   if (!note.empty()) engine_.log_->write(note);
   map->set_id(engine_.next_map_id_++);
   return map;
@@ -158,13 +155,20 @@ Result<VerifiedProgram> ObjectLoader::prove(const Environment& environment,
   return verified;
 }
 
-Result<std::uint32_t> ObjectLoader::slot_value(const Map& map, const MapInitialSlot& slot) const {
+Result<std::uint32_t> ObjectLoader::slot_value(const Map& map, const MapInitialSlot& slot) {
   if (map.spec().type == BPF_MAP_TYPE_PROG_ARRAY) {
     const Program* program = object_->find_program(slot.name);
     if (program != nullptr) return program->id;
     return make_error(ErrorCode::kNotFound,
                       fmt::format("map '{}': slot {} names program '{}', which was not loaded",
                                   map.spec().name, slot.index, slot.name));
+  }
+  if (map.inner_shape() != nullptr) {
+    const auto inner = std::ranges::find(spec_.maps, slot.name, &MapSpec::name);
+    if (inner != spec_.maps.end()) {
+      LMN_TRY(Map * made, map_at(static_cast<std::uint32_t>(inner - spec_.maps.begin())));
+      return made->id();
+    }
   }
   return make_error(ErrorCode::kNotSupported,
                     fmt::format("map '{}': initial slots of this map type", map.spec().name));
@@ -174,7 +178,9 @@ Result<void> ObjectLoader::fill_slots() {
   // Programs of this object must be found by Engine::acquire_program while slots are filled.
   engine_.loading_ = object_.get();
   Result<void> result;
-  for (const std::unique_ptr<Map>& map : object_->maps) {
+  // By position: a slot may make the inner map that it names.
+  for (std::size_t i = 0; i < object_->maps.size(); ++i) {
+    Map* map = object_->maps[i].get();
     for (const MapInitialSlot& slot : map->spec().slots) {
       Result<std::uint32_t> value = slot_value(*map, slot);
       if (!value) {

@@ -33,7 +33,7 @@ class ObjectLoader {
   Result<VerifiedProgram> prove(const Environment& environment, const ProgramSpec& program,
                                 std::span<const MapSpec> maps) const;
   Result<void> fill_slots();
-  Result<std::uint32_t> slot_value(const Map& map, const MapInitialSlot& slot) const;
+  Result<std::uint32_t> slot_value(const Map& map, const MapInitialSlot& slot);
 
   Engine& engine_;
   const ObjectSpec& spec_;

@@ -9,13 +9,14 @@
 // neighbours: a number that could be one is -ENONET.
 // Not as in Linux 6.18: an error is stored only if the options are long enough to hold it
 // (docs/kernel-differences.md).
-// Tested by conntrack_test.cc and tests/differential/conntrack_test.cc.
+// Tested by table_kfuncs_test.cc and tests/differential/conntrack_test.cc.
 // Source: Linux 6.18, net/netfilter/nf_conntrack_bpf.c, nf_nat_bpf.c.
 #include <linux/bpf.h>
 #include <netinet/in.h>
 
 #include <cerrno>
 #include <cstring>
+#include <initializer_list>
 
 #include "kfuncs/bodies.h"
 #include "packet/conntrack_table.h"
@@ -63,7 +64,7 @@ bool is_tracked(std::uint8_t protocol) {
   return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
 }
 
-// 0, or what is wrong with the options; the positive errno.
+// 0, or what is wrong with the options' shape; the positive errno.
 int check_options(const Question& question, const RunContext& context) {
   const Options* options = question.options;
   if (options == nullptr || question.tuple == nullptr) return EINVAL;
@@ -71,17 +72,32 @@ int check_options(const Question& question, const RunContext& context) {
   const std::uint8_t* reserved = options->reserved;
   const bool is_reserved_zero =
       question.is_long() ? (reserved[0] | reserved[1] | reserved[2]) == 0 : options->zone_id == 0;
-  if (!is_reserved_zero || options->netns_id < kCurrentNamespace) {
-    // A lookup names a protocol it does not know before a namespace that cannot be.
-    return EINVAL;
-  }
+  if (!is_reserved_zero) return EINVAL;
   return context.conntrack == nullptr ? ENOENT : 0;
+}
+
+// A namespace that may be asked for, there or not.
+int check_namespace(const Question& question) {
+  return question.options->netns_id < kCurrentNamespace ? EINVAL : 0;
+}
+
+int check_protocol(const Question& question) {
+  return is_tracked(question.options->l4proto) ? 0 : EPROTO;
+}
+
+int check_current(const Question& question) { return question.options->netns_id >= 0 ? ENONET : 0; }
+
+// The first that is not 0.
+int first_error(std::initializer_list<int> errors) {
+  for (const int error : errors) {
+    if (error != 0) return error;
+  }
+  return 0;
 }
 
 // 0 or the errno.
 int read_tuple(const Question& question, ConntrackTuple& tuple) {
   tuple.protocol = question.options->l4proto;
-  if (!is_tracked(tuple.protocol)) return EPROTO;
   const bpf_sock_tuple& given = *question.tuple;
   switch (question.tuple_bytes) {
     case sizeof given.ipv4:
@@ -134,17 +150,13 @@ LMN_KFUNC_BODY(bpf_xdp_ct_lookup) {
     return answer(question, error);
   }
   ConntrackTuple tuple;
-  if (const int error = read_tuple(question, tuple); error != 0) return answer(question, error);
-  if (question.options->netns_id >= 0) return answer(question, ENONET);
+  const int error = first_error({check_protocol(question), check_namespace(question),
+                                 read_tuple(question, tuple), check_current(question)});
+  if (error != 0) return answer(question, error);
   const ConntrackZone zone = zone_of(question);
   const auto found = context->conntrack->find(tuple, zone, now_of(*context));
   if (found.connection == nullptr) return answer(question, ENOENT);
-  Options& options = *question.options;
-  options.dir = found.direction;
-  if (question.is_long()) {
-    options.zone_id = found.zone.id;
-    options.zone_dir = found.zone.directions;
-  }
+  question.options->dir = found.direction;
   return address_of(*context, *found.connection);
 }
 
@@ -154,8 +166,9 @@ LMN_KFUNC_BODY(bpf_xdp_ct_alloc) {
     return answer(question, error);
   }
   ConntrackTuple tuple;
-  if (const int error = read_tuple(question, tuple); error != 0) return answer(question, error);
-  if (question.options->netns_id >= 0) return answer(question, ENONET);
+  const int error = first_error({check_namespace(question), check_protocol(question),
+                                 read_tuple(question, tuple), check_current(question)});
+  if (error != 0) return answer(question, error);
   const ConntrackZone zone = zone_of(question);
   auto* made = context->conntrack->allocate(tuple, tuple.reversed(), zone, now_of(*context));
   return made == nullptr ? answer(question, ENOMEM) : address_of(*context, *made);

@@ -5,7 +5,7 @@
 // Both take a struct bpf_lmn_fdb (include/lmn/bpf/kfuncs.h). Its ifindex says as which port of a
 // bridge is asked: 0 stands for the port that the packet came in by, whose VLAN tag the caller has
 // read from the packet. A longer struct of a later version is refused while its end is not zero.
-// Tested by fdb_test.cc.
+// Tested by table_kfuncs_test.cc.
 #include <cerrno>
 #include <cstring>
 

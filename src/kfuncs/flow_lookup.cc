@@ -2,7 +2,7 @@
 //
 // Kfunc of flow tables: where packets of an established flow go on.
 //
-// Tested by flow_lookup_test.cc. Source: Linux 6.18, net/netfilter/nf_flow_table_bpf.c.
+// Tested by table_kfuncs_test.cc. Source: Linux 6.18, net/netfilter/nf_flow_table_bpf.c.
 #include <linux/bpf.h>
 #include <sys/socket.h>
 

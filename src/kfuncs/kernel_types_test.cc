@@ -59,7 +59,9 @@ TEST(KernelTypesTest, ConnectionsHaveTheLayoutOfTheMachinesKernel) {
   EXPECT_EQ(layout.status, (*host)->find_member(connection, "status")->bit_offset / 8);
   const auto mark = (*host)->find_member(connection, "mark");
   EXPECT_EQ(layout.mark.has_value(), mark.has_value());
-  if (mark) EXPECT_EQ(*layout.mark, mark->bit_offset / 8);
+  if (mark) {
+    EXPECT_EQ(*layout.mark, mark->bit_offset / 8);
+  }
   EXPECT_TRUE(ConntrackTable::create({4, 1, layout}).has_value());
 }
 

@@ -7,7 +7,7 @@
 // (include/lmn/bpf/kfuncs.h): checksum state, flow mark, header offsets. Offsets are found in the
 // packet as it is at the moment of the call, so that they are right after a change of the head too:
 // Ethernet, up to two VLAN tags, IPv4, IPv6 with its extension headers, TCP, UDP, SCTP, ICMP.
-// Tested by metadata_test.cc. Source: Linux 6.18, net/core/xdp.c (bpf_xdp_metadata_rx_*),
+// Tested by table_kfuncs_test.cc. Source: Linux 6.18, net/core/xdp.c (bpf_xdp_metadata_rx_*),
 // drivers/net/veth.c (answers of a driver).
 #include <linux/if_ether.h>
 #include <netinet/in.h>

@@ -10,7 +10,7 @@
 //
 // A type is spelled as in C: "__u32", "struct nf_conn *", "const struct xdp_md *", "__u8[6]".
 // Internal to kfuncs; the public API is kernel_types.h.
-// Threads: constants. Tested by kernel_types_test.cc.
+// Threads: constants. Tested by kernel_types_test.cc and tests/differential/own_kfuncs_test.cc.
 // Source: Linux 6.18, include/net/netfilter/nf_conntrack.h, nf_conntrack_tuple.h, nf_flow_table.h.
 #pragma once
 

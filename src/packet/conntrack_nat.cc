@@ -58,6 +58,7 @@ bool ConntrackTable::is_taken(const ConntrackTuple& ours, const Connection& igno
     const Connection& other = connection_of(at);
     at = other.next[direction];
     if (!has_key(other, direction, reply, ignored.zone)) continue;
+    if (ignored.zone.id_of(direction) != ignored.zone.id_of(1)) continue;  // as in is_known()
     const bool is_same =
         other.tuples[0] == ignored.tuples[0] && other.zone.id_of(0) == ignored.zone.id_of(0);
     if (!is_same) return true;

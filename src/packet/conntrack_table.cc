@@ -267,12 +267,14 @@ bool ConntrackTable::has_key(const Connection& connection, std::uint8_t directio
          connection.zone.id_of(direction) == zone.id_of(direction);
 }
 
-// Whether a connection has it in either direction, expired or not.
-bool ConntrackTable::is_known(const ConntrackTuple& tuple, const ConntrackZone& zone) noexcept {
+// Whether a connection has it in either direction, expired or not. The kernel's lists are by the
+// zone of the direction too: one that counts in another zone for this direction is not met.
+bool ConntrackTable::is_known(const ConntrackTuple& tuple, const ConntrackZone& zone,
+                              std::uint16_t list_zone) noexcept {
   for (std::uint32_t at = tuple_buckets_[bucket_of_tuple(tuple)]; at != 0;) {
     const auto direction = static_cast<std::uint8_t>((at - 1) % 2);
     const Connection& other = connection_of(at);
-    if (has_key(other, direction, tuple, zone)) return true;
+    if (has_key(other, direction, tuple, zone) && zone.id_of(direction) == list_zone) return true;
     at = other.next[direction];
   }
   return false;
@@ -284,8 +286,9 @@ bool ConntrackTable::insert_locked(Connection& connection, Jiffies now) noexcept
   const bool is_confirmed = (status & kCtConfirmed) != 0;
   set_field(connection, options_.layout.timeout, is_confirmed ? timeout : timeout + now);
   set_status(connection, status | kCtConfirmed);
-  for (const ConntrackTuple& tuple : connection.tuples) {
-    if (is_known(tuple, connection.zone)) return false;
+  for (std::uint8_t direction = 0; direction < 2; ++direction) {
+    const std::uint16_t list_zone = connection.zone.id_of(direction);
+    if (is_known(connection.tuples[direction], connection.zone, list_zone)) return false;
   }
   connection.is_inserted = true;
   connection.references = 2;
@@ -304,9 +307,10 @@ void ConntrackTable::set_timeout_locked(Connection& connection, std::uint64_t ji
 
 // --- what programs call
 
-ConntrackTable::Found ConntrackTable::find(const ConntrackTuple& tuple, const ConntrackZone& zone,
-                                           Jiffies now) noexcept {
-  const SpinGuard guard(lock_);
+// One pass over the list of a tuple, for connections that count in `list_zone` there.
+ConntrackTable::Found ConntrackTable::find_in_list(const ConntrackTuple& tuple,
+                                                   const ConntrackZone& zone,
+                                                   std::uint16_t list_zone, Jiffies now) noexcept {
   for (std::uint32_t at = tuple_buckets_[bucket_of_tuple(tuple)]; at != 0;) {
     const auto direction = static_cast<std::uint8_t>((at - 1) % 2);
     Connection& connection = connection_of(at);
@@ -318,11 +322,20 @@ ConntrackTable::Found ConntrackTable::find(const ConntrackTuple& tuple, const Co
       continue;
     }
     if (!has_key(connection, direction, tuple, zone)) continue;
+    if (zone.id_of(direction) != list_zone) continue;
     ++connection.references;
     set_field(connection, options_.layout.use, connection.references);
     return {&connection, direction, connection.zone};
   }
   return {};
+}
+
+ConntrackTable::Found ConntrackTable::find(const ConntrackTuple& tuple, const ConntrackZone& zone,
+                                           Jiffies now) noexcept {
+  const SpinGuard guard(lock_);
+  const Found found = find_in_list(tuple, zone, zone.id_of(0), now);
+  if (found.connection != nullptr || zone.id_of(0) == zone.id_of(1)) return found;
+  return find_in_list(tuple, zone, zone.id_of(1), now);
 }
 
 ConntrackTable::Connection* ConntrackTable::allocate(const ConntrackTuple& original,

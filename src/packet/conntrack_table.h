@@ -22,7 +22,7 @@
 // table's; (3) links are positions + 1, so that zeroed memory is an empty table.
 // Threads: any; a spin lock is held for each operation. What programs read and write in an image
 // directly (mark) is theirs to order, as in the kernel.
-// Tested by conntrack_table_test.cc, src/kfuncs/conntrack_test.cc and
+// Tested by conntrack_table_test.cc, src/kfuncs/table_kfuncs_test.cc and
 // tests/differential/conntrack_test.cc.
 // Source: Linux 6.18, net/netfilter/nf_conntrack_core.c, nf_conntrack_bpf.c, nf_nat_core.c.
 #pragma once
@@ -205,7 +205,10 @@ class ConntrackTable {
   bool is_expired(Connection& connection, Jiffies now) noexcept;
   bool has_key(const Connection& connection, std::uint8_t direction, const ConntrackTuple& tuple,
                const ConntrackZone& zone) const noexcept;
-  bool is_known(const ConntrackTuple& tuple, const ConntrackZone& zone) noexcept;
+  Found find_in_list(const ConntrackTuple& tuple, const ConntrackZone& zone,
+                     std::uint16_t list_zone, Jiffies now) noexcept;
+  bool is_known(const ConntrackTuple& tuple, const ConntrackZone& zone,
+                std::uint16_t list_zone) noexcept;
   bool is_taken(const ConntrackTuple& ours, const Connection& ignored) noexcept;
   bool take_same_source(ConntrackTuple& tuple, const Connection& connection,
                         const IpAddress& address, std::optional<std::uint16_t> port) noexcept;

@@ -150,6 +150,12 @@ TEST_F(ConntrackTableTest, ZonesKeepConnectionsApartPerDirection) {
   }
   EXPECT_NE(add(tcp(1, 1000, 2, 80), {6, kZoneBoth}), nullptr);
   EXPECT_EQ(add(tcp(1, 1000, 2, 80), {6, kZoneOriginal}), nullptr) << "its reply would be new";
+  // Of two that are meant, the one of the zone that counts for the original direction is first.
+  auto* second = add(tcp(7, 7, 8, 8), {0, kZoneBoth});
+  auto* first = add(tcp(8, 8, 7, 7), {9, kZoneReply});
+  ASSERT_NE(second, nullptr);
+  ASSERT_NE(first, nullptr);
+  EXPECT_EQ(table_->find(tcp(7, 7, 8, 8), {9, kZoneReply}, kNow).connection, second);
 }
 
 TEST_F(ConntrackTableTest, TimesEndConnectionsWhenTheyAreMetNext) {
@@ -275,7 +281,9 @@ TEST_F(ConntrackTableTest, AFullTableForgetsWhatIsOverThenWhatIsNotAssured) {
   for (std::uint8_t i = 1; i <= 3; ++i) {
     auto* made = add(tcp(i, 1, 9, 9));
     ASSERT_NE(made, nullptr);
-    if (i < 3) ASSERT_EQ(table_->change_status(*made, kCtConfirmed | kCtAssured), 0);
+    if (i < 3) {
+      ASSERT_EQ(table_->change_status(*made, kCtConfirmed | kCtAssured), 0);
+    }
     table_->release(*made);
   }
   auto* fourth = add(tcp(4, 1, 9, 9));
@@ -343,12 +351,14 @@ struct Model {
 
 TEST_F(ConntrackTableTest, RandomOperationsAgreeWithAModel) {
   make(64);
-  std::mt19937 random(20261120);
+  std::mt19937 generator(20261120);
+  const auto random = [&generator] { return static_cast<std::uint32_t>(generator()); };
   Model model;
   std::uint32_t now = kNow;
   for (int step = 0; step < 200'000; ++step) {
-    const auto tuple = tcp(random() % 6, static_cast<std::uint16_t>(random() % 3), random() % 6,
-                           static_cast<std::uint16_t>(random() % 3));
+    const auto address = [&] { return static_cast<std::uint8_t>(random() % 6); };
+    const auto number = [&] { return static_cast<std::uint16_t>(random() % 3); };
+    const auto tuple = tcp(address(), number(), address(), number());
     now += random() % 4 == 0 ? 1 : 0;
     if (random() % 2 == 0) {
       const auto found = table_->find(tuple, {}, now);
@@ -374,7 +384,9 @@ TEST_F(ConntrackTableTest, RandomOperationsAgreeWithAModel) {
       return is_over;
     });
     const bool is_new = table_->insert(*made, now);
-    if (is_known) ASSERT_FALSE(is_new) << step;
+    if (is_known) {
+      ASSERT_FALSE(is_new) << step;
+    }
     if (!is_new) continue;
     model.entries[made] = {tuple, now + timeout};
     table_->release(*made);

@@ -6,7 +6,7 @@
 // view of links says which VLAN a port's untagged frames belong to; neighbours of family bridge are
 // the entries, with how long ago an address was heard of. Entries without a master belong to a
 // device's own filter, not to a bridge.
-// Tested by tests/differential/fdb_test.cc.
+// Tested by tests/differential/host_fdb_test.cc.
 // Source: Linux 6.18, net/bridge/br_netlink.c, br_fdb.c (fdb_fill_info).
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>

@@ -18,7 +18,7 @@
 // Invariants: (1) memory of entries is fixed at creation; a full table gives up an aged entry of
 // the few it looks at, else learns nothing new. (2) bridges and ports change only while nothing
 // runs. Threads: look-ups and learning from any; a spin lock is held for each.
-// Tested by fdb_table_test.cc and tests/differential/fdb_test.cc.
+// Tested by fdb_table_test.cc and tests/differential/host_fdb_test.cc.
 // Source: Linux 6.18, net/bridge/br_fdb.c (br_fdb_update), br_vlan.c (what a tag means).
 #pragma once
 

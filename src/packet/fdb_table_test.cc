@@ -2,7 +2,7 @@
 //
 // Goal: a bridge forwards to where it heard an address last, and forgets what it no longer hears.
 // Method: tables; time is a number the test gives; random operations against a plain model. That
-// the host's bridges say the same is asked in tests/differential/fdb_test.cc.
+// the host's bridges say the same is asked in tests/differential/host_fdb_test.cc.
 #include "packet/fdb_table.h"
 
 #include <gtest/gtest.h>
@@ -174,7 +174,9 @@ TEST_F(FdbTableTest, RandomOperationsAgreeWithAModel) {
     const auto known = model.find(which);
     const bool is_known = known != model.end() && now - known->second.second < 300 * kSecond;
     ASSERT_EQ(answer.error, is_known ? 0 : ENOENT) << step;
-    if (is_known) ASSERT_EQ(answer.port, known->second.first) << step;
+    if (is_known) {
+      ASSERT_EQ(answer.port, known->second.first) << step;
+    }
   }
 }
 

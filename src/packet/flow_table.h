@@ -14,7 +14,7 @@
 // Not as in the kernel: flows are there until they are taken out, because who puts them in knows
 // when they end.
 // Invariant: images do not move. Threads: filled by one thread while nothing runs, then only read,
-// by any number. Tested by flow_table_test.cc and src/kfuncs/flow_lookup_test.cc.
+// by any number. Tested by flow_table_test.cc and src/kfuncs/table_kfuncs_test.cc.
 // Source: Linux 6.18, include/net/netfilter/nf_flow_table.h, net/netfilter/nf_flow_table_core.c.
 #pragma once
 

@@ -9,7 +9,7 @@
 //
 // Metadata goes with a frame from port to port inside the engine: at rest it lies at the end of the
 // frame's tail-room, where no program can write (xdp_buff.h).
-// Threads: a value. Tested by packet_test.cc and src/kfuncs/metadata_test.cc.
+// Threads: a value. Tested by packet_test.cc and src/kfuncs/table_kfuncs_test.cc.
 #pragma once
 
 #include <cstdint>

@@ -6,7 +6,7 @@
 // Their rate is a build option of a kernel and invisible to user space; ours is 250 per second, as
 // Debian's kernels are built. They start 300 seconds before a 32-bit overflow, as Linux's do, so
 // that programs that mistake them for 32 bits fail early here too.
-// Tested by conntrack_table_test.cc and src/kfuncs/conntrack_test.cc.
+// Tested by conntrack_table_test.cc and src/kfuncs/table_kfuncs_test.cc.
 // Source: Linux 6.18, include/linux/jiffies.h (INITIAL_JIFFIES, msecs_to_jiffies).
 #pragma once
 

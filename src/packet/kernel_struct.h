@@ -6,7 +6,7 @@
 // Which bytes of an object mean what is a matter of the BTF that the program was relocated for, so
 // these are values, made by the engine (kfuncs/kernel_types.h) and read by whoever executes. An
 // object's memory is the table's that the object lives in, and all of it may be read.
-// Threads: values; constant while programs run. Tested by src/exec/kernel_object_test.cc.
+// Threads: values; constant while programs run. Tested by tests/differential/conntrack_test.cc.
 #pragma once
 
 #include <cstdint>

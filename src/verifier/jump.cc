@@ -313,8 +313,13 @@ void Explorer::learn_null(PathState& state, std::uint8_t index, bool is_null) {
     reg.flags &= static_cast<std::uint16_t>(~kMayBeNull);
     const bool has_lock = may_hold_lock(reg);
     if (reg.kind == RegKind::kMapValue && reg.map->inner != nullptr) {
-      const std::uint32_t uid = reg.id;
       const MapSpec* inner = reg.map->inner.get();
+      // Which inner map it is counts only for what is tied to its map; else states of a loop over
+      // inner maps would never be equal (Linux 6.18, mark_ptr_not_null_reg).
+      const MapFields& fields = fields_of(*inner);
+      const bool is_tied = fields.find(MapFieldKind::kTimer) != nullptr ||
+                           fields.find(MapFieldKind::kWorkqueue) != nullptr;
+      const std::uint32_t uid = is_tied ? reg.id : 0;
       reg = RegState::pointer(RegKind::kMap);
       reg.map = inner;
       reg.map_uid = uid;

@@ -93,7 +93,8 @@ TEST_P(KfuncPrograms, LeaveTheSameResults) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, KfuncPrograms,
-                         testing::Values("strings", "dynptrs", "iterators", "objects", "sections"),
+                         testing::Values("strings", "dynptrs", "iterators", "objects", "peeks",
+                                         "reads", "sections"),
                          [](const auto& row) { return std::string(row.param); });
 
 }  // namespace

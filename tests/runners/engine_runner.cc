@@ -26,7 +26,7 @@ class EngineRunner final : public ObjectRunner {
                                                     const std::string& program,
                                                     TraceListener* trace) {
     LMN_TRY(const std::vector<std::uint8_t> bytes, read_file(path, limits::kObjectBytesMax));
-    LMN_TRY(ObjectSpec spec, read_object(bytes, {.object_name = object_name_of(path)}));
+    LMN_TRY(ObjectSpec spec, read(bytes, path));
     if (spec.programs.empty()) return make_error(ErrorCode::kNotFound, path + ": no program");
     std::unique_ptr<EngineRunner> runner(new EngineRunner);
     LMN_TRY(runner->engine_, Engine::create({.seed = 1}));
@@ -103,9 +103,25 @@ class EngineRunner final : public ObjectRunner {
  private:
   EngineRunner() = default;
 
+  // Programs that need a kernel's types get those of the machine, as in `lmn run`.
+  static Result<ObjectSpec> read(std::span<const std::uint8_t> bytes, const std::string& path) {
+    ReadOptions options;
+    options.object_name = object_name_of(path);
+    LMN_TRY(ObjectSpec spec, read_object(bytes, options));
+    if (std::ranges::none_of(spec.programs, [](const auto& p) { return p.defect.has_value(); })) {
+      return spec;
+    }
+    constexpr std::size_t kKernelBtfBytesMax = std::size_t{64} << 20;
+    LMN_TRY(const auto types, read_file("/sys/kernel/btf/vmlinux", kKernelBtfBytesMax));
+    LMN_TRY(options.target_btf, parse_btf(types));
+    options.kconfig = "CONFIG_HZ=250\n";
+    return read_object(bytes, options);
+  }
+
   // The program once more, with somebody watching its instructions, in the place of the first.
   Result<void> prepare_again(TraceListener* trace) {
-    const Environment environment = Engine::environment(Strictness::kTrusted);
+    Environment environment = Engine::environment(Strictness::kTrusted);
+    environment.kernel_types = &engine_->kernel_tables().types();
     std::vector<MapSpec> map_specs;
     for (const Map* map : program_->maps) map_specs.push_back(map->spec());
     LMN_TRY(const VerifiedProgram verified,

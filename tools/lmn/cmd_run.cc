@@ -94,6 +94,7 @@ void add_options(CLI::App& app, RunWords& words, RunLimits& limits, double& dura
                  "neighbours, or 'host'");
   app.add_option("--sockets", words.sockets,
                  "what bpf_sk_lookup_tcp and its like answer from: a file of sockets, or 'host'");
+  add_table_options(app, words.tables);
   app.add_option("--mode", words.mode, "attach mode; only native is there yet");
   app.add_option("--count", limits.packet_count_max, "stop after N packets");
   app.add_option("--duration", duration_s, "stop after S seconds")->check(CLI::NonNegativeNumber);
@@ -141,6 +142,7 @@ int cmd_run(int argc, char** argv) {
     status = fail(Error{ErrorCode::kInternal, error});
   }
   fmt::print("{}", report(*setup, options));
+  if (!options.json) fmt::print("{}", table_summary(*setup->engine, words.tables));
   return status;
 }
 

@@ -139,6 +139,7 @@ void add_options(CLI::App& app, TestWords& words) {
                  "neighbours, or 'host'");
   app.add_option("--sockets", words.setup.sockets,
                  "what bpf_sk_lookup_tcp and its like answer from: a file of sockets, or 'host'");
+  add_table_options(app, words.setup.tables);
   app.add_flag("--untrusted", words.setup.untrusted,
                "refuse what Linux refuses to loaders without CAP_PERFMON");
   app.add_flag("--dump-maps", words.dump_maps, "print every map at the end in bpftool's JSON form");

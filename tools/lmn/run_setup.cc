@@ -66,6 +66,7 @@ class RunBuilder {
   Result<RunSetup> build() {
     LMN_CHECK_OK(load_object());
     LMN_CHECK_OK(read_tables());
+    LMN_CHECK_OK(fill_tables(*setup_.engine, words_.tables));
     for (const std::string& text : words_.ports) LMN_CHECK_OK(open(text, true));
     for (const std::string& text : words_.plain_ports) LMN_CHECK_OK(open(text, false));
     LMN_CHECK_OK(set_pass_sinks());

@@ -12,6 +12,7 @@
 
 #include "base/result.h"
 #include "engine/engine.h"
+#include "table_options.h"
 
 namespace lmn {
 
@@ -28,6 +29,7 @@ struct RunWords {
   std::string sockets;                     // --sockets FILE, or "host"
   std::uint64_t seed = 0;                  // --seed; 0: from the system
   std::uint64_t clock_ns = 0;              // --clock: the time that stands still; 0: it goes on
+  TableWords tables;                       // --conntrack, --fdb, --flows
   std::string mode = "native";
   bool untrusted = false;
 };

@@ -314,6 +314,112 @@ int objects(struct xdp_md* ctx) {
   return XDP_PASS;
 }
 
+// --- looking at lists and trees without taking out
+
+extern struct bpf_list_node* bpf_list_front(struct bpf_list_head* head) __ksym;
+extern struct bpf_list_node* bpf_list_back(struct bpf_list_head* head) __ksym;
+extern struct bpf_rb_node* bpf_rbtree_root(struct bpf_rb_root* root) __ksym;
+extern struct bpf_rb_node* bpf_rbtree_left(struct bpf_rb_root* root,
+                                           struct bpf_rb_node* node) __ksym;
+extern struct bpf_rb_node* bpf_rbtree_right(struct bpf_rb_root* root,
+                                            struct bpf_rb_node* node) __ksym;
+
+// The shape of the tree is nobody's business: only what lies farthest left and right is told.
+SEC("xdp")
+int peeks(struct xdp_md* ctx) {
+  __u8 arguments[ARGUMENT_BYTES];
+  struct result* result = result_of_packet(ctx, arguments);
+  if (!result) return XDP_DROP;
+  __s64* n = result->number;
+  for (int i = 0; i < 4; i++) {
+    if (i >= (arguments[8] & 7)) break;
+    struct item* item = NEW_ITEM();
+    if (!item) return XDP_DROP;
+    item->key = arguments[i];
+    struct item* second = bpf_refcount_acquire_impl(item, 0);
+    if (!second) {
+      bpf_obj_drop_impl(item, 0);
+      return XDP_DROP;
+    }
+    bpf_spin_lock(&lock);
+    bpf_list_push_back_impl(&list, &item->in_list, 0, 0);
+    bpf_rbtree_add_impl(&tree, &second->in_tree, is_less, 0, 0);
+    bpf_spin_unlock(&lock);
+  }
+  bpf_spin_lock(&lock);
+  struct bpf_list_node* end = bpf_list_front(&list);
+  n[0] = end ? (__s64)ITEM_OF(end, in_list)->key : -1;
+  bpf_spin_unlock(&lock);
+  bpf_spin_lock(&lock);
+  end = bpf_list_back(&list);
+  n[1] = end ? (__s64)ITEM_OF(end, in_list)->key : -1;
+  bpf_spin_unlock(&lock);
+  n[2] = n[3] = -1;
+  bpf_spin_lock(&lock);
+  struct bpf_rb_node* node = bpf_rbtree_root(&tree);
+  for (int i = 0; i < 8 && node; i++) {
+    n[2] = ITEM_OF(node, in_tree)->key;
+    node = bpf_rbtree_left(&tree, node);
+  }
+  bpf_spin_unlock(&lock);
+  bpf_spin_lock(&lock);
+  node = bpf_rbtree_root(&tree);
+  for (int i = 0; i < 8 && node; i++) {
+    n[3] = ITEM_OF(node, in_tree)->key;
+    node = bpf_rbtree_right(&tree, node);
+  }
+  bpf_spin_unlock(&lock);
+  for (int i = 0; i < 4; i++) {
+    bpf_spin_lock(&lock);
+    struct bpf_list_node* gone = bpf_list_pop_front(&list);
+    bpf_spin_unlock(&lock);
+    if (gone) bpf_obj_drop_impl(ITEM_OF(gone, in_list), 0);
+    bpf_spin_lock(&lock);
+    node = bpf_rbtree_first(&tree);
+    if (node) node = bpf_rbtree_remove(&tree, node);
+    bpf_spin_unlock(&lock);
+    if (node) bpf_obj_drop_impl(ITEM_OF(node, in_tree), 0);
+  }
+  return XDP_PASS;
+}
+
+// --- memory into dynptrs
+
+extern int bpf_probe_read_kernel_dynptr(struct bpf_dynptr* to, __u32 at, __u32 size,
+                                        const void* from) __ksym;
+extern int bpf_probe_read_kernel_str_dynptr(struct bpf_dynptr* to, __u32 at, __u32 size,
+                                            const void* from) __ksym;
+extern int bpf_probe_read_user_dynptr(struct bpf_dynptr* to, __u32 at, __u32 size,
+                                      const void* from) __ksym;
+extern int bpf_probe_read_user_str_dynptr(struct bpf_dynptr* to, __u32 at, __u32 size,
+                                          const void* from) __ksym;
+
+SEC("xdp")
+int reads(struct xdp_md* ctx) {
+  __u8 arguments[ARGUMENT_BYTES];
+  struct result* result = result_of_packet(ctx, arguments);
+  __u32 zero = 0;
+  __u8* bytes = bpf_map_lookup_elem(&memory, &zero);
+  if (!result || !bytes) return XDP_DROP;
+  __s64* n = result->number;
+  struct bpf_dynptr local, packet;
+  char text[17];
+  for (int i = 0; i < 16; i++) text[i] = arguments[i];
+  text[16] = 0;
+  bpf_dynptr_from_mem(bytes, 64, 0, &local);
+  bpf_dynptr_from_xdp(ctx, 0, &packet);
+  const __u32 at = arguments[16] & 63;
+  const __u32 size = arguments[17] & 15;
+  n[0] = bpf_probe_read_kernel_dynptr(&local, at, size, text);
+  n[1] = bpf_probe_read_kernel_str_dynptr(&local, arguments[18] & 63, arguments[19] & 15, text);
+  n[2] = bpf_probe_read_kernel_dynptr(&packet, at, size, text);
+  n[3] = bpf_probe_read_kernel_str_dynptr(&packet, arguments[18] & 63, arguments[19] & 15, text);
+  n[4] = bpf_probe_read_user_dynptr(&local, at, size, 0);
+  n[5] = bpf_probe_read_user_str_dynptr(&local, at, size, 0);
+  n[6] = bpf_probe_read_kernel_dynptr(&local, at, size, (void*)8);
+  return XDP_PASS;
+}
+
 // --- sections and exceptions
 
 extern void bpf_rcu_read_lock(void) __ksym;

@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Goal: an access list made with include/lmn/bpf/ternary.h and TernaryBuilder decides as a linear
+// scan over its rules does, in the kernel and in LMN, whatever rules come and go. Method:
+// examples/ternary_acl.c in both; the same builder fills the kernel's maps by bpf(2) and the
+// engine's through Map; after each change random packets are judged by both and by the scan. Few
+// masks and values, so that rules overlap.
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <gtest/gtest.h>
+#include <linux/bpf.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <random>
+
+#include "base/file.h"
+#include "engine/engine.h"
+#include "harness/kernel_oracle.h"
+#include "maps/ternary_builder.h"
+#include "object/object_reader.h"
+
+namespace lmn {
+namespace {
+
+constexpr std::uint32_t kMasksMax = 64;
+constexpr TernaryShape kShape{.key_bytes = 16, .value_bytes = 4, .masks_max = kMasksMax};
+const std::string kObject = std::string(LMN_BINARY_DIR) + "/bpf/ternary_acl.bpf.o";
+
+// The fields that the program compares, in the order of its struct acl_key.
+struct Fields {
+  std::uint32_t source = 0;
+  std::uint32_t destination = 0;
+  std::uint16_t source_port = 0;
+  std::uint16_t destination_port = 0;
+  std::uint8_t protocol = 0;
+  std::uint8_t zero[3] = {};
+};
+static_assert(sizeof(Fields) == 16);
+
+TernaryBytes bytes_of(const Fields& fields) {
+  TernaryBytes out(sizeof fields);
+  std::memcpy(out.data(), &fields, sizeof fields);
+  return out;
+}
+
+TernaryBytes action_bytes(std::uint32_t action) {
+  TernaryBytes out(sizeof action);
+  std::memcpy(out.data(), &action, sizeof action);
+  return out;
+}
+
+std::vector<std::uint8_t> packet_of(const Fields& fields) {
+  std::vector<std::uint8_t> packet(60);
+  packet[12] = 8;
+  packet[14] = 0x45;
+  packet[23] = fields.protocol;
+  std::memcpy(packet.data() + 26, &fields.source, 4);
+  std::memcpy(packet.data() + 30, &fields.destination, 4);
+  std::memcpy(packet.data() + 34, &fields.source_port, 2);
+  std::memcpy(packet.data() + 36, &fields.destination_port, 2);
+  return packet;
+}
+
+// The oracle.
+class LinearScan {
+ public:
+  void add(const TernaryRule& rule) { rules_.push_back(rule); }
+  void remove(const TernaryRule& rule) {
+    std::erase_if(rules_, [&](const TernaryRule& r) { return r.priority == rule.priority; });
+  }
+  std::uint32_t judge(const Fields& fields) const {
+    const TernaryBytes key = bytes_of(fields);
+    const TernaryRule* best = nullptr;
+    for (const TernaryRule& rule : rules_) {
+      bool is_match = true;
+      for (std::size_t i = 0; i < key.size(); ++i) {
+        is_match = is_match && ((key[i] ^ rule.value[i]) & rule.mask[i]) == 0;
+      }
+      if (is_match && (best == nullptr || rule.priority > best->priority)) best = &rule;
+    }
+    std::uint32_t action = XDP_PASS;
+    if (best != nullptr) std::memcpy(&action, best->result.data(), sizeof action);
+    return action;
+  }
+
+ private:
+  std::vector<TernaryRule> rules_;
+};
+
+class Judge {
+ public:
+  virtual ~Judge() = default;
+  virtual TernaryMaps& maps() = 0;
+  virtual std::uint32_t judge(const std::vector<std::uint8_t>& packet) = 0;
+  // Nanoseconds per packet.
+  virtual std::uint64_t time(const std::vector<std::uint8_t>& packet, std::uint32_t repeat) = 0;
+};
+
+class EngineJudge final : public Judge {
+ public:
+  bool open() {
+    const auto bytes = read_file(kObject, std::size_t{64} << 20);
+    if (!bytes) return false;
+    ReadOptions options;
+    options.object_name = "ternary";
+    auto spec = read_object(*bytes, options);
+    EXPECT_TRUE(spec.has_value()) << spec.error().to_string();
+    EngineOptions engine_options;
+    engine_options.seed = 1;
+    engine_ = *Engine::create(engine_options);
+    auto object = engine_->load(*spec, load_options());
+    EXPECT_TRUE(object.has_value()) << object.error().to_string();
+    if (!object) return false;
+    program_ = (*object)->find_program("ternary_acl");
+    Map* tables = (*object)->find_map("acl_tables");
+    maps_ = std::make_unique<MapTernary>(*(*object)->find_map("acl_masks"), *tables,
+                                         *(*object)->find_map("acl_state"),
+                                         [this, tables]() -> Result<MapTernary::Inner> {
+                                           LMN_TRY(Map * map, engine_->create_inner_map(*tables));
+                                           return MapTernary::Inner{map->id(), map};
+                                         });
+    return true;
+  }
+  static LoadOptions load_options() {
+    LoadOptions options;
+    options.object_name = "ternary";
+    options.programs = {"ternary_acl"};
+    return options;
+  }
+  TernaryMaps& maps() override { return *maps_; }
+  std::uint32_t judge(const std::vector<std::uint8_t>& packet) override {
+    const auto result = engine_->test_run(*program_, packet, {});
+    EXPECT_TRUE(result.has_value() && result->traps.empty());
+    return result ? result->verdict : ~0u;
+  }
+  std::uint64_t time(const std::vector<std::uint8_t>& packet, std::uint32_t repeat) override {
+    TestRunOptions options;
+    options.repeat = repeat;
+    return engine_->test_run(*program_, packet, options)->duration_ns;
+  }
+
+ private:
+  std::unique_ptr<Engine> engine_;
+  Program* program_ = nullptr;
+  std::unique_ptr<MapTernary> maps_;
+};
+
+// What docs/howto/ternary.md tells users of libbpf to do.
+class KernelMaps final : public TernaryMaps {
+ public:
+  KernelMaps(int masks, int tables, int state) : masks_(masks), tables_(tables), state_(state) {}
+  ~KernelMaps() override {
+    for (const auto& [number, fd] : inner_) ::close(fd);
+  }
+  Result<void> write_state(std::uint32_t state) override {
+    const std::uint32_t zero = 0;
+    return result(bpf_map_update_elem(state_, &zero, &state, BPF_ANY));
+  }
+  Result<void> write_mask(std::uint32_t index, std::span<const std::uint8_t> value) override {
+    return result(bpf_map_update_elem(masks_, &index, value.data(), BPF_ANY));
+  }
+  Result<std::uint32_t> create_table() override {
+    bpf_map_create_opts options = {};
+    options.sz = sizeof options;
+    options.map_flags = BPF_F_NO_PREALLOC;
+    const int fd = bpf_map_create(BPF_MAP_TYPE_HASH, "acl_table", kShape.key_bytes,
+                                  4 + kShape.value_bytes, 16384, &options);
+    if (fd < 0) return make_error(system_error("inner map", -fd));
+    inner_[next_] = fd;
+    return next_++;
+  }
+  void drop_table(std::uint32_t table) override {
+    ::close(inner_.at(table));
+    inner_.erase(table);
+  }
+  Result<void> write_table(std::uint32_t index, std::uint32_t table) override {
+    return result(bpf_map_update_elem(tables_, &index, &inner_.at(table), BPF_ANY));
+  }
+  Result<void> put(std::uint32_t table, std::span<const std::uint8_t> key,
+                   std::span<const std::uint8_t> value) override {
+    return result(bpf_map_update_elem(inner_.at(table), key.data(), value.data(), BPF_ANY));
+  }
+  Result<void> erase(std::uint32_t table, std::span<const std::uint8_t> key) override {
+    return result(bpf_map_delete_elem(inner_.at(table), key.data()));
+  }
+
+ private:
+  static Result<void> result(int error) {
+    if (error == 0) return {};
+    return make_error(system_error("map of the kernel", -error));
+  }
+  int masks_;
+  int tables_;
+  int state_;
+  std::map<std::uint32_t, int> inner_;
+  std::uint32_t next_ = 1;
+};
+
+class KernelJudge final : public Judge {
+ public:
+  ~KernelJudge() override { bpf_object__close(object_); }
+  // Empty, or why there is no kernel to ask.
+  std::string open() {
+    libbpf_set_print([](enum libbpf_print_level, const char*, va_list) { return 0; });
+    object_ = bpf_object__open(kObject.c_str());
+    if (object_ == nullptr) return "libbpf does not open the object";
+    if (const int error = bpf_object__load(object_); error != 0) {
+      return "the kernel does not load the program: " + std::string(std::strerror(-error));
+    }
+    const auto fd = [this](const char* name) {
+      return bpf_object__find_map_fd_by_name(object_, name);
+    };
+    maps_ = std::make_unique<KernelMaps>(fd("acl_masks"), fd("acl_tables"), fd("acl_state"));
+    program_ = bpf_program__fd(bpf_object__find_program_by_name(object_, "ternary_acl"));
+    return {};
+  }
+  TernaryMaps& maps() override { return *maps_; }
+  std::uint32_t judge(const std::vector<std::uint8_t>& packet) override {
+    return run(packet, 1).retval;
+  }
+  std::uint64_t time(const std::vector<std::uint8_t>& packet, std::uint32_t repeat) override {
+    return run(packet, repeat).duration;
+  }
+
+ private:
+  bpf_test_run_opts run(const std::vector<std::uint8_t>& packet, std::uint32_t repeat) {
+    bpf_test_run_opts options = {};
+    options.sz = sizeof options;
+    options.data_in = packet.data();
+    options.data_size_in = static_cast<std::uint32_t>(packet.size());
+    options.repeat = static_cast<int>(repeat);
+    EXPECT_EQ(bpf_prog_test_run_opts(program_, &options), 0);
+    return options;
+  }
+
+  struct bpf_object* object_ = nullptr;
+  std::unique_ptr<KernelMaps> maps_;
+  int program_ = -1;
+};
+
+class Ternary : public testing::Test {
+ protected:
+  Fields random_fields() {
+    Fields fields;
+    fields.source = htonl(0x0a000000 | (random_() & 0x30003));
+    fields.destination = htonl(0x0a000000 | (random_() & 3));
+    fields.protocol = random_() % 2 == 0 ? 6 : 17;
+    fields.source_port = htons(static_cast<std::uint16_t>(random_() % 3));
+    fields.destination_port = htons(static_cast<std::uint16_t>(random_() % 3));
+    return fields;
+  }
+  Fields random_mask() {
+    const std::uint32_t addresses[] = {0, 0xff000000, 0xffff0000, 0xffffffff, 0x00030003};
+    Fields mask;
+    mask.source = htonl(addresses[random_() % 5]);
+    mask.destination = htonl(addresses[random_() % 4]);
+    mask.protocol = random_() % 2 == 0 ? 0xff : 0;
+    mask.destination_port = random_() % 2 == 0 ? 0xffff : 0;
+    return mask;
+  }
+  TernaryRule random_rule() {
+    // Each priority once: between equal ones nothing is promised.
+    return {bytes_of(random_fields()), bytes_of(random_mask()), next_priority_ += 1 + random_() % 9,
+            action_bytes(random_() % 2 == 0 ? XDP_DROP : XDP_TX)};
+  }
+  // Rules come and go; after each change packets are judged.
+  void run(Judge& judge, int changes) {
+    TernaryBuilder builder(kShape, judge.maps());
+    LinearScan scan;
+    std::vector<TernaryRule> rules;
+    for (int i = 0; i < changes; ++i) {
+      if (rules.empty() || random_() % 5 < 3) {
+        const TernaryRule rule = random_rule();
+        const auto added = builder.add(rule);
+        if (!added && added.error().code == ErrorCode::kLimitExceeded) continue;
+        ASSERT_TRUE(added.has_value()) << added.error().to_string();
+        scan.add(rule);
+        rules.push_back(rule);
+      } else {
+        const std::size_t which = random_() % rules.size();
+        const auto removed = builder.remove(rules[which]);
+        ASSERT_TRUE(removed.has_value()) << removed.error().to_string();
+        scan.remove(rules[which]);
+        rules.erase(rules.begin() + static_cast<std::ptrdiff_t>(which));
+      }
+      ASSERT_EQ(builder.rule_count(), rules.size());
+      for (int k = 0; k < 8; ++k) {
+        const Fields fields = random_fields();
+        ASSERT_EQ(judge.judge(packet_of(fields)), scan.judge(fields)) << "change " << i;
+      }
+    }
+    while (!rules.empty()) {
+      ASSERT_TRUE(builder.remove(rules.back()).has_value());
+      rules.pop_back();
+    }
+    EXPECT_EQ(builder.mask_count(), 0u);
+    EXPECT_EQ(judge.judge(packet_of(random_fields())), static_cast<std::uint32_t>(XDP_PASS));
+  }
+
+  std::mt19937 random_{20261120};
+  std::uint32_t next_priority_ = 0;
+};
+
+TEST_F(Ternary, LmnDecidesAsALinearScan) {
+  EngineJudge judge;
+  ASSERT_TRUE(judge.open());
+  run(judge, 2'000);
+}
+
+TEST_F(Ternary, TheKernelDecidesAsALinearScan) {
+  KernelJudge judge;
+  if (const std::string reason = judge.open(); !reason.empty()) GTEST_SKIP() << reason;
+  // Each write of a map of maps waits for a grace period there.
+  run(judge, 150);
+}
+
+TEST_F(Ternary, WrongRulesAreRefused) {
+  EngineJudge judge;
+  ASSERT_TRUE(judge.open());
+  TernaryBuilder builder(kShape, judge.maps());
+  const TernaryRule rule = random_rule();
+  TernaryRule shorter = rule;
+  shorter.mask.pop_back();
+  EXPECT_EQ(builder.add(shorter).error().code, ErrorCode::kInvalidArgument);
+  ASSERT_TRUE(builder.add(rule).has_value());
+  EXPECT_EQ(builder.add(rule).error().code, ErrorCode::kInvalidArgument) << "there already";
+  EXPECT_EQ(builder.remove(random_rule()).error().code, ErrorCode::kNotFound);
+  for (std::uint32_t i = 1; i < kMasksMax; ++i) {
+    TernaryRule other = rule;
+    other.mask[0] = static_cast<std::uint8_t>(i);
+    other.mask[15] = 0x5a;
+    ASSERT_TRUE(builder.add(other).has_value()) << i;
+  }
+  TernaryRule one_more = rule;
+  one_more.mask[15] = 0xa5;
+  EXPECT_EQ(builder.add(one_more).error().code, ErrorCode::kLimitExceeded);
+}
+
+// Of two rules of the same value and mask the better counts, and the other comes back.
+TEST_F(Ternary, ShadowedRulesComeBack) {
+  EngineJudge judge;
+  ASSERT_TRUE(judge.open());
+  TernaryBuilder builder(kShape, judge.maps());
+  const Fields fields = random_fields();
+  Fields mask;
+  mask.protocol = 0xff;
+  const TernaryRule low{bytes_of(fields), bytes_of(mask), 1, action_bytes(XDP_DROP)};
+  const TernaryRule high{bytes_of(fields), bytes_of(mask), 2, action_bytes(XDP_TX)};
+  ASSERT_TRUE(builder.add(high).has_value());
+  ASSERT_TRUE(builder.add(low).has_value());
+  EXPECT_EQ(judge.judge(packet_of(fields)), static_cast<std::uint32_t>(XDP_TX));
+  ASSERT_TRUE(builder.remove(high).has_value());
+  EXPECT_EQ(judge.judge(packet_of(fields)), static_cast<std::uint32_t>(XDP_DROP));
+}
+
+// Not a bound: what a look-up costs by the number of masks, printed.
+TEST_F(Ternary, CostByMasks) {
+  KernelJudge kernel;
+  const bool has_kernel = kernel.open().empty();
+  for (const std::uint32_t masks : {1u, 8u, 32u, 64u}) {
+    EngineJudge engine;
+    ASSERT_TRUE(engine.open());
+    KernelJudge fresh;
+    if (has_kernel) {
+      ASSERT_EQ(fresh.open(), "");
+    }
+    for (Judge* judge : {static_cast<Judge*>(&engine), static_cast<Judge*>(&fresh)}) {
+      if (judge == &fresh && !has_kernel) continue;
+      TernaryBuilder builder(kShape, judge->maps());
+      for (std::uint32_t i = 0; i < masks; ++i) {
+        Fields mask;
+        mask.source = 0xffffffff;
+        mask.source_port = static_cast<std::uint16_t>(i);
+        ASSERT_TRUE(
+            builder.add({TernaryBytes(16, 0xfe), bytes_of(mask), i + 1, action_bytes(XDP_DROP)})
+                .has_value());
+      }
+      constexpr std::uint32_t kRepeat = 20'000;
+      const std::uint64_t ns = judge->time(packet_of(random_fields()), kRepeat);
+      std::printf("%2u masks: %s %llu ns per packet\n", masks,
+                  judge == &engine ? "interpreter" : "kernel", static_cast<unsigned long long>(ns));
+      EXPECT_GT(ns, 0u);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lmn
