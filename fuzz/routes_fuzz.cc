@@ -21,8 +21,9 @@ void ask(lmn::RouteTable& table, const lmn::RouteQuery& query) {
     expect(route->prefix.family == query.family);
     expect(route->prefix.covers(query.destination));
     expect(route->type != lmn::RouteType::kThrow);
-    table.mtu_of(*route);
-    table.select_source(*route, query.destination);
+    const lmn::RouteHop& hop = lmn::RouteTable::choose_hop(*route, query);
+    table.mtu_of(*route, hop);
+    table.select_source(*route, hop, query.destination);
   }
   if (!query.table) return;
   lmn::Route exact;
