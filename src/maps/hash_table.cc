@@ -16,8 +16,8 @@ namespace {
 // Of 12 slots: at 9 about one key in 30 has to go on to another bucket, at 10 one in 14.
 constexpr std::uint64_t kElementsPerBucketMax = 9;
 constexpr std::uint64_t kOverflowMany = 255;
-// As many as may be released in one grace period.
-constexpr std::uint64_t kWaitingElements = 65536;
+// As many as may be released in one grace period; memory that is never needed is never given.
+constexpr std::uint64_t kWaitingElements = 1u << 20;
 constexpr std::uint64_t kOverflowOne = 1ull << HashBucket::kOverflowShift;
 constexpr std::uint64_t kRemovalOne = 1ull << HashBucket::kRemovalShift;
 

@@ -45,8 +45,9 @@ class LpmTrieMap final : public Map {
 
  private:
   static constexpr std::uint32_t kNone = 0;
-  // Values beyond max_entries: as many as may be removed in one grace period.
-  static constexpr std::uint32_t kWaitingValues = 65536;
+  // Values beyond max_entries: as many as may be removed in one grace period. Memory that is never
+  // needed is never given.
+  static constexpr std::uint32_t kWaitingValues = 1u << 22;
 
   struct Node {
     std::uint32_t child[2];  // kNone: none
