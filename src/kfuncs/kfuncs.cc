@@ -149,7 +149,6 @@ constexpr KfuncArg new_iterator(KfuncIterator kind) {
 // What a refused kfunc lacks; kNothing for the others.
 enum class Lack : std::uint8_t {
   kNothing,
-  kNoArena,
   kNoAsync,
   kNoCgroup,
   kNoCrypto,
@@ -157,7 +156,6 @@ enum class Lack : std::uint8_t {
   kNoKernelMemory,
   kNoKeys,
   kNoPercpuObjects,
-  kNoResLock,
   kNoSkb,
   kNoStream,
   kNoTask,

@@ -142,6 +142,13 @@ int Devmap::erase_from_user(const void* key) noexcept {
   return 0;
 }
 
+void Devmap::forget_sink(const FrameSink& sink) noexcept {
+  for (std::uint32_t index = 0; index < spec().max_entries && occupied() > 0; ++index) {
+    RedirectTarget target;
+    if (find_redirect_target(index, target) && target.sink == &sink) replace(index, {});
+  }
+}
+
 void Devmap::replace(std::uint32_t index, const DevmapSlot& fresh) noexcept {
   const ProgramEntry* old_program = nullptr;
   {

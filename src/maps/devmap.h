@@ -10,7 +10,6 @@
 // keeps its last bytes: a program that looked it up before reads what it was given.
 // Invariant: a slot's program holds one reference from MapHost::acquire_program.
 // Threads: Map's; slots are read and written under one short lock, the value as one 8-byte word.
-// Not done yet: slots do not empty themselves when a port goes away.
 // Tested by maps_test.cc and tests/contract/maps_contract_test.cc.
 // Source: Linux 6.18, kernel/bpf/devmap.c.
 #pragma once
@@ -52,6 +51,7 @@ class Devmap final : public Map {
   int copy_value(const void* key, std::span<std::uint8_t> out,
                  std::uint64_t flags) noexcept override;
   int next_key(const void* key, void* next) noexcept override;
+  void forget_sink(const FrameSink& sink) noexcept override LMN_EXCLUDES(lock_);
   bool accept_program(const ProgramEntry& entry) noexcept override {
     return owner_.accept(entry, false);
   }

@@ -141,6 +141,28 @@ int DevmapHash::erase_from_user(const void* key) noexcept {
   return 0;
 }
 
+void DevmapHash::forget_sink(const FrameSink& sink) noexcept {
+  for (std::uint32_t bucket = 0;;) {
+    const ProgramEntry* program = nullptr;
+    {
+      const SpinGuard guard(lock_);
+      if (bucket == table_.bucket_count()) return;
+      std::uint32_t element = table_.first_in_buckets(bucket, bucket + 1);
+      while (element != ChainTable::kNone && slot(element)->sink != &sink) {
+        element = table_.next_in_chain(element);
+      }
+      if (element == ChainTable::kNone) {
+        ++bucket;
+        continue;
+      }
+      program = slot(element)->program;
+      table_.unlink(element);
+      table_.release(element);
+    }
+    release(program);
+  }
+}
+
 std::int64_t DevmapHash::element_count() noexcept {
   const SpinGuard guard(lock_);
   return table_.count();

@@ -134,14 +134,11 @@ Result<std::unique_ptr<Map>> create_map(const MapSpec& spec, const MapOptions& o
     map->fields_ = std::make_unique<const ValueFields>(std::move(fields), spec.value_size);
   }
   if (!spec.contents.empty()) {
-    if (spec.contents.size() != map->user_value_bytes() || spec.key_size != 4) {
-      return map_error(spec, EINVAL,
+    if (const int error = map->fill(spec.contents); error != 0) {
+      return map_error(spec, -error,
                        fmt::format("{} bytes of contents for a value of {}", spec.contents.size(),
                                    map->user_value_bytes()));
     }
-    const std::uint32_t first = 0;
-    const int error = map->update_from_user(&first, spec.contents, BPF_ANY);
-    if (error != 0) return map_error(spec, -error, "initial contents cannot be written");
   }
   if (spec.is_frozen_at_load) map->is_frozen_.store(true, std::memory_order_release);
   return map;
@@ -159,6 +156,7 @@ void Map::drop_user_references() noexcept {
   options_.owners.deferred->forget_map(*this);
 }
 
+void Map::forget_sink(const FrameSink&) noexcept {}
 const void* Map::key_of(const void*, std::uint32_t&) const noexcept { return nullptr; }
 
 int Map::put_locked(void* value, const void* from) const noexcept {
@@ -247,6 +245,12 @@ bool Map::next_redirect_target(std::uint64_t&, RedirectTarget&) noexcept { retur
 const ProgramEntry* Map::find_program(std::uint32_t) noexcept { return nullptr; }
 void* Map::direct_value(std::uint32_t) noexcept { return nullptr; }
 bool Map::accept_program(const ProgramEntry&) noexcept { return true; }
+
+int Map::fill(std::span<const std::uint8_t> contents) noexcept {
+  if (contents.size() != user_value_bytes() || spec_.key_size != 4) return -EINVAL;
+  const std::uint32_t first = 0;
+  return update_from_user(&first, contents, BPF_ANY);
+}
 
 int Map::update_from_user(const void* key, std::span<const std::uint8_t> value,
                           std::uint64_t flags) noexcept {

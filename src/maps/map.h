@@ -189,6 +189,9 @@ class Map {
   // they hold the program that holds the map.
   virtual void drop_user_references() noexcept;
   bool has_user_references() const { return has_user_references_.load(std::memory_order_acquire); }
+  // The port or socket behind `sink` goes: slots that hold it become empty. Called while no program
+  // runs on it.
+  virtual void forget_sink(const FrameSink& sink) noexcept;
   // Where the key lies of the element whose value begins at `value`; null when this map has no such
   // element. `index` is room for the key of arrays, which have none.
   virtual const void* key_of(const void* value, std::uint32_t& index) const noexcept;
@@ -205,6 +208,8 @@ class Map {
   // per-CPU values.
   virtual int update_from_user(const void* key, std::span<const std::uint8_t> value,
                                std::uint64_t flags) noexcept;
+  // Writes the initial contents; 0 or -errno.
+  virtual int fill(std::span<const std::uint8_t> contents) noexcept;
   virtual int erase_from_user(const void* key) noexcept { return erase(key); }
   virtual int lookup_and_erase_from_user(const void* key, std::span<std::uint8_t> out,
                                          std::uint64_t flags) noexcept;

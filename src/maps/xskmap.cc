@@ -89,6 +89,12 @@ int Xskmap::update_from_user(const void* key, std::span<const std::uint8_t> valu
   return error;
 }
 
+void Xskmap::forget_sink(const FrameSink& sink) noexcept {
+  for (std::uint32_t index = 0; index < spec().max_entries && slots_.occupied() > 0; ++index) {
+    if (slots_.load(index) == &sink) erase_from_user(&index);
+  }
+}
+
 int Xskmap::erase_from_user(const void* key) noexcept {
   const std::uint32_t index = load_key32(key);
   if (index >= spec().max_entries) return -EINVAL;

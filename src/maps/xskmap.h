@@ -32,6 +32,7 @@ class Xskmap final : public Map {
   int copy_value(const void* key, std::span<std::uint8_t> out,
                  std::uint64_t flags) noexcept override;
   int next_key(const void* key, void* next) noexcept override;
+  void forget_sink(const FrameSink& sink) noexcept override LMN_EXCLUDES(lock_);
 
  protected:
   int update_from_user(const void* key, std::span<const std::uint8_t> value,

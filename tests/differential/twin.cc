@@ -70,6 +70,7 @@ std::uint32_t TwinMaps::add(const MapSpec& spec) {
                                        .value_size = spec.value_size,
                                        .max_entries = spec.max_entries,
                                        .flags = spec.map_flags,
+                                       .map_extra = spec.map_extra,
                                        .name = spec.name}));
   EXPECT_TRUE(kernel_.back().is_created()) << spec.name << ": errno " << -kernel_.back().error();
   return static_cast<std::uint32_t>(ours_.size() - 1);

@@ -16,6 +16,7 @@
 #include "exec/helper_table.h"
 #include "exec/interp/kfunc_call.h"
 #include "insn/insn_table.h"
+#include "maps/arena_map.h"
 #include "maps/map.h"
 
 namespace lmn::interp {
@@ -88,6 +89,11 @@ Result<ProgramImage> ProgramImage::build(const ProgramSpec& program, const Envir
                                          const Btf* btf) {
   ProgramImage image(program, environment);
   image.btf_ = btf;
+  for (Map* map : maps) {
+    if (map != nullptr && map->spec().type == BPF_MAP_TYPE_ARENA) {
+      image.arena_ = static_cast<ArenaMap*>(map);
+    }
+  }
   image.steps_.resize(program.insns.size() + 1);  // the last one stays kLddwHigh, which traps
   for (std::uint32_t slot = 0; slot < program.insns.size(); ++slot) {
     LMN_CHECK_OK(image.add_slot(slot, maps, helpers));
@@ -129,7 +135,9 @@ Result<void> ProgramImage::add_slot(std::uint32_t slot, std::span<Map* const> ma
     case OpClass::kWide:
       return insn.op == Op::kLddw ? add_lddw(slot, maps, step) : Result<void>{};
     case OpClass::kAddrSpaceCast:
-      return insn_error(ErrorCode::kNotSupported, slot, "arena pointers (addr_space_cast)");
+      if (arena_ != nullptr) return {};
+      return insn_error(ErrorCode::kInvalidArgument, slot,
+                        "addr_space_cast in a program without an arena");
     case OpClass::kLegacy:
       return {};  // traps unless the program's type has it
   }
@@ -165,6 +173,17 @@ Result<void> ProgramImage::add_lddw(std::uint32_t slot, std::span<Map* const> ma
       if (step.src == BPF_PSEUDO_MAP_IDX) {
         constant.value = reinterpret_cast<std::uintptr_t>(&map);
         constant.shadow = Shadow::map(constant.value);
+        break;
+      }
+      if (map.spec().type == BPF_MAP_TYPE_ARENA) {
+        const std::uint64_t size_bytes = std::uint64_t{map.spec().max_entries} * kMapPageBytes;
+        if (high > size_bytes) {
+          return make_errno_error(
+              ErrorCode::kInvalidArgument, ERANGE,
+              fmt::format("insn {}: byte {} of an arena of {}", slot, high, size_bytes));
+        }
+        constant.value = static_cast<ArenaMap&>(map).user_start() + high;
+        constant.shadow = Shadow::arena(reinterpret_cast<std::uintptr_t>(&map));
         break;
       }
       const void* base = map.direct_value(0);

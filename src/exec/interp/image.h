@@ -31,6 +31,7 @@
 #include "spec/program_spec.h"
 
 namespace lmn {
+class ArenaMap;
 class Btf;
 class Map;
 struct HelperTable;
@@ -74,7 +75,7 @@ struct ContextLoad {
 
 class ProgramImage {
  public:
-  // Errors: kNotSupported for what the interpreter has not (arena casts, helpers and kernel
+  // Errors: kNotSupported for what the interpreter has not (helpers and kernel
   // functions without a body) and kInvalidArgument for references that `maps` does not answer; each
   // names the instruction. REQUIRES: `program` passed the structural check; it and `maps` outlive
   // the image.
@@ -86,6 +87,8 @@ class ProgramImage {
   // Who runs it, for functions that are called later; set once, before anything runs.
   CompiledProgram* owner() const { return owner_; }
   void set_owner(CompiledProgram* owner) { owner_ = owner; }
+  // The arena of the program's arena pointers, or null.
+  ArenaMap* arena() const { return arena_; }
   const Environment& environment() const { return environment_; }
   const Step* step_at(std::uint32_t slot) const { return steps_.data() + slot; }
   InsnIndex index_of(const Step* step) const {
@@ -122,6 +125,7 @@ class ProgramImage {
 
   const ProgramSpec* program_;
   CompiledProgram* owner_ = nullptr;
+  ArenaMap* arena_ = nullptr;
   Environment environment_;
   std::vector<Step> steps_;
   std::vector<Constant> constants_;

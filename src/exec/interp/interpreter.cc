@@ -42,6 +42,10 @@ const Step* mix_shadows(Machine& machine, const Step* step, bool is_add, bool is
                         bool has_source) {
   Shadow& dst = machine.shadow[step->dst];
   if (!require_initialised(machine, step, step->dst)) return nullptr;
+  // Any arithmetic leaves an arena pointer one.
+  if (dst.kind == ValueKind::kArena) {
+    return has_source && !require_initialised(machine, step, step->src) ? nullptr : step;
+  }
   if (!has_source) {
     if (!is_add && !is_sub) dst = Shadow::scalar();
     return step;
@@ -71,7 +75,7 @@ void trace_step(const Machine& machine, const Step* step) {
   alu_step<BPF_##operation, width, BPF_##source, LMN_FIXED_##off>
 #define LMN_STEP_kByteSwap(klass, operation, source, width, off, imm) \
   byte_swap_step<BPF_##klass, BPF_##source, width>
-#define LMN_STEP_kAddrSpaceCast(klass, operation, source, width, off, imm) not_executable
+#define LMN_STEP_kAddrSpaceCast(klass, operation, source, width, off, imm) cast_step
 #define LMN_STEP_kLoad(klass, operation, source, width, off, imm) \
   load_step<width, BPF_##operation == BPF_MEMSX>
 #define LMN_STEP_kStore(klass, operation, source, width, off, imm) \

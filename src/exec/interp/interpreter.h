@@ -18,8 +18,7 @@
 // functions and tail calls, helper_call.h helpers, trace.h who watches, interpreter.cc the loop
 // over instructions.
 //
-// Not done yet: kptrs, allocated objects, sockets, arenas: a program that needs one is refused by
-// name when it is prepared. Threads: the result runs on any
+// What it has not is refused by name when a program is prepared. Threads: the result runs on any
 // number of workers at once, each with its own RunContext. Tested by exec_test.cc and
 // tests/differential/. Source: RFC 9669; Linux 6.18, kernel/bpf/core.c and verifier.c.
 #pragma once

@@ -461,10 +461,13 @@ bool set_result(Call& call, std::uint64_t result) {
       return set_object_result(call, result);
     case KfuncRet::kKernelObject:
       return set_kernel_object_result(call, result);
+    case KfuncRet::kArenaPointer:
+      machine.value[0] = result;
+      machine.shadow[0] = Shadow::arena(call.values[0]);
+      return true;
     case KfuncRet::kCtxObject:
     case KfuncRet::kUntrusted:
     case KfuncRet::kPercpuObject:
-    case KfuncRet::kArenaPointer:
       return true;  // refused when the image was built
   }
   return true;
@@ -542,11 +545,11 @@ bool is_result_supported(KfuncRet ret) {
     case KfuncRet::kListNode:
     case KfuncRet::kRbNode:
     case KfuncRet::kKernelObject:
+    case KfuncRet::kArenaPointer:
       return true;
     case KfuncRet::kCtxObject:
     case KfuncRet::kUntrusted:
     case KfuncRet::kPercpuObject:
-    case KfuncRet::kArenaPointer:
       return false;
   }
   return false;

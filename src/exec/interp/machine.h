@@ -112,6 +112,7 @@ struct Machine {
   std::uint64_t thrown = 0;
   std::uint32_t rcu_depth = 0;  // sections entered and not left
   std::uint32_t preempt_depth = 0;
+  alignas(8) std::array<std::uint8_t, 8> no_page;  // stands for arena bytes that are not there
   Trap trap;
   std::array<Reference, kReferencesMax> references;
   std::array<Frame, kFramesMax> frames;

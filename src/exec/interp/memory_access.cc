@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstring>
 
+#include "exec/interp/arena_access.h"
 #include "exec/interp/guest_context.h"
 #include "exec/interp/stack_object.h"
 #include "maps/object_heap.h"
@@ -136,6 +137,7 @@ Object find_object(const Machine& machine, const Shadow& shadow) {
     case ValueKind::kMap:
     case ValueKind::kFunction:
     case ValueKind::kStackObject:
+    case ValueKind::kArena:  // only loads, stores and atomics go there: arena_place
       return object;
   }
   return object;
@@ -307,8 +309,23 @@ std::size_t read_guest(void* engine_state, std::uint64_t address,
   return count;
 }
 
+namespace {
+
+// Where no page is, an access reads zeros and writes nothing that anybody sees.
+Place arena_place(Machine& machine, const Step* step, std::uint8_t base, std::uint32_t size_bytes) {
+  std::uint8_t* host = arena_bytes(machine, step, base, size_bytes);
+  if (host != nullptr) return {host, nullptr};
+  machine.no_page.fill(0);
+  return {machine.no_page.data(), nullptr};
+}
+
+}  // namespace
+
 Place check_access(Machine& machine, const Step* step, std::uint8_t base, std::uint32_t size_bytes,
                    Access access) {
+  if (machine.shadow[base].kind == ValueKind::kArena) [[unlikely]] {
+    return arena_place(machine, step, base, size_bytes);
+  }
   const Demand demand = demand_of(machine, step, base, size_bytes, access);
   if (machine.shadow[base].kind == ValueKind::kContext) {
     Object context;
@@ -350,7 +367,8 @@ Place check_atomic(Machine& machine, const Step* step, std::uint8_t base, std::u
   if (kind == ValueKind::kContext || kind == ValueKind::kPacket || kind == ValueKind::kPacketMeta) {
     return refuse(machine, step, TrapReason::kAtomicMemory, demand, {});
   }
-  const Place place = grant(machine, step, demand);
+  const Place place = kind == ValueKind::kArena ? arena_place(machine, step, base, size_bytes)
+                                                : grant(machine, step, demand);
   if (place.host == nullptr || demand.address % size_bytes == 0) return place;
   return refuse(machine, step, TrapReason::kMisaligned, demand,
                 find_object(machine, machine.shadow[base]));

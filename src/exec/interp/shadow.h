@@ -24,6 +24,7 @@
 //   kMap        the Map                      -
 //   kFunction   the instruction              -
 //   kKernelObject  address of the object     which of RunContext::kernel_structs
+//   kArena      the ArenaMap                 -
 //   kMemory     address of the memory        bytes of it; `reference` says what keeps it alive
 //   kObject     address of the object        serial number of its allocation; `reference` when
 //   owned kStackObject  address of the object      what it is: stack_object.h
@@ -53,6 +54,7 @@ enum class ValueKind : std::uint8_t {
   kStackObject = 10,   // never a register's: a stack slot of a dynptr, iterator or irq flag
   kObject = 11,        // of bpf_obj_new, owned or not
   kKernelObject = 12,  // of a table of the engine, as a struct of the kernel
+  kArena = 13,         // in an arena: the low 32 bits count, and no access faults
   kUninit = 0x80,
 };
 
@@ -83,6 +85,8 @@ constexpr std::string_view value_kind_words(ValueKind kind) {
       return "object on the stack";
     case ValueKind::kObject:
       return "object pointer";
+    case ValueKind::kArena:
+      return "arena pointer";
     case ValueKind::kKernelObject:
       return "kernel object pointer";
     case ValueKind::kUninit:
@@ -132,6 +136,7 @@ struct Shadow {
     return make(ValueKind::kStack, base, serial);
   }
   static constexpr Shadow map(std::uint64_t map) { return make(ValueKind::kMap, map, 0); }
+  static constexpr Shadow arena(std::uint64_t map) { return make(ValueKind::kArena, map, 0); }
   static constexpr Shadow function(std::uint64_t step) {
     return make(ValueKind::kFunction, step, 0);
   }

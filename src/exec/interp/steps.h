@@ -18,6 +18,7 @@
 
 #include "abi/bpf_newer.h"
 #include "exec/interp/alu.h"
+#include "exec/interp/arena_access.h"
 #include "exec/interp/atomic.h"
 #include "exec/interp/call.h"
 #include "exec/interp/helper_call.h"
@@ -61,6 +62,10 @@ const Step* alu_step(Machine& machine, const Step* step) {
       const bool is_add = kOperation == BPF_ADD && kWidth == 64;
       const bool is_sub = kOperation == BPF_SUB && kWidth == 64;
       if (mix_shadows(machine, step, is_add, is_sub, kHasSource) == nullptr) return nullptr;
+      if (machine.shadow[dst].kind == ValueKind::kArena) {
+        machine.value[dst] = alu<kOperation, 32, kForm>(machine.value[dst], operand);
+        return step + 1;
+      }
     }
   }
   machine.value[dst] = alu<kOperation, kWidth, kForm>(machine.value[dst], operand);
@@ -177,6 +182,7 @@ const Step* atomic_step(Machine& machine, const Step* step) {
     if (kOperation == BPF_CMPXCHG && !require_initialised(machine, step, 0)) return nullptr;
     const Place place = check_atomic(machine, step, step->dst, kWidth / 8, Access::kReadWrite);
     if (place.host == nullptr) return nullptr;
+    if (place.host == machine.no_page.data()) return step + 1;  // the fault leaves all as it was
     // What was there comes out as it was, a spilled pointer too.
     Shadow before = Shadow::scalar();
     if (place.frame != nullptr) {

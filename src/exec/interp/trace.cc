@@ -20,6 +20,8 @@ std::string value_text(std::uint64_t value, const interp::Shadow& shadow) {
       return "?";
     case ValueKind::kScalar:
       return fmt::format("{:#x}", value);
+    case ValueKind::kArena:
+      return fmt::format("arena {:#x}", value);
     case ValueKind::kStack:
       // As the kernel counts: from the frame pointer down.
       return fmt::format("stack{:+}", static_cast<std::int64_t>(value - shadow.object) -
