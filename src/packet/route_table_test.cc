@@ -155,6 +155,89 @@ TEST_F(RouteTables, DevicesNeighboursAndSources) {
   EXPECT_EQ(table_.mtu_of(*out, *out), 1500u);
 }
 
+// One table of its own for each: what its rules and hops do to a packet to 10.1.2.3 from 10.9.0.1.
+struct RuleCase {
+  const char* text;
+  std::uint8_t protocol;
+  std::uint16_t port;  // of source and destination
+  std::uint32_t mark;
+  std::uint32_t ingress;
+  const char* answer;
+};
+
+constexpr const char* kTwoWays =
+    "device 2\ndevice 3 group 9\ndevice 4 vrf 5 table 100\ndevice 5 vrf 5 table 100\n"
+    "route 0.0.0.0/0 dev 2\nroute 0.0.0.0/0 dev 3 table 100\n";
+
+class RouteRules : public RouteTables, public testing::WithParamInterface<RuleCase> {};
+
+TEST_P(RouteRules, ChooseTheTable) {
+  const RuleCase& row = GetParam();
+  auto parsed = RouteTable::parse(std::string(kTwoWays) + row.text);
+  ASSERT_TRUE(parsed.has_value()) << parsed.error().to_string();
+  table_ = std::move(*parsed);
+  RouteQuery asked = query("10.1.2.3");
+  asked.source = address("10.9.0.1");
+  asked.protocol = row.protocol;
+  asked.source_port = asked.destination_port = row.port;
+  asked.mark = row.mark;
+  asked.ingress = row.ingress;
+  EXPECT_EQ(ask(asked), row.answer) << row.text;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Rows, RouteRules,
+    testing::Values(RuleCase{"", 6, 80, 0, 2, "2 0"},
+                    RuleCase{"rule inet 5 proto 6 table 100", 6, 80, 0, 2, "3 0"},
+                    RuleCase{"rule inet 5 proto 6 table 100", 17, 80, 0, 2, "2 0"},
+                    RuleCase{"rule inet 5 not proto 6 table 100", 17, 80, 0, 2, "3 0"},
+                    RuleCase{"rule inet 5 dport 80-90 table 100", 6, 90, 0, 2, "3 0"},
+                    RuleCase{"rule inet 5 dport 80-90 table 100", 6, 91, 0, 2, "2 0"},
+                    RuleCase{"rule inet 5 sport 80 table 100", 6, 80, 0, 2, "3 0"},
+                    RuleCase{"rule inet 5 sport 80 table 100", 6, 79, 0, 2, "2 0"},
+                    RuleCase{"rule inet 5 uid 0-7 table 100", 6, 80, 0, 2, "3 0"},
+                    RuleCase{"rule inet 5 uid 1-7 table 100", 6, 80, 0, 2, "2 0"},
+                    RuleCase{"rule inet 5 tos 4 table 100", 6, 80, 0, 2, "2 0"},
+                    RuleCase{"rule inet 5 oif 3 table 100", 6, 80, 0, 2, "2 0"},
+                    RuleCase{"rule inet 5 l3mdev", 6, 80, 0, 2, "2 0"},
+                    RuleCase{"rule inet 5 l3mdev", 6, 80, 0, 4, "3 0"},
+                    RuleCase{"rule inet 5 not l3mdev", 6, 80, 0, 2, "2 0"},
+                    RuleCase{"rule inet 5 iif 5 table 100", 6, 80, 0, 4, "3 0"},
+                    RuleCase{"rule inet 5 iif 5 table 100", 6, 80, 0, 2, "2 0"},
+                    RuleCase{"rule inet 5 blackhole", 6, 80, 0, 2, "type 2"},
+                    RuleCase{"rule inet 5 prohibit", 6, 80, 0, 2, "type 4"},
+                    RuleCase{"rule inet 5 unreachable", 6, 80, 0, 2, "type 1"},
+                    RuleCase{"rule inet 5 nop", 6, 80, 0, 2, "2 0"},
+                    RuleCase{"rule inet 5 goto 7\nrule inet 6 blackhole\nrule inet 7 table 100", 6,
+                             80, 0, 2, "3 0"},
+                    RuleCase{"rule inet 5 table 100 suppress-prefix 0", 6, 80, 0, 2, "2 0"},
+                    RuleCase{"rule inet 5 table 100 suppress-group 9", 6, 80, 0, 2, "2 0"},
+                    RuleCase{"rule inet 5 table 100 suppress-group 8", 6, 80, 0, 2, "3 0"},
+                    RuleCase{"rule inet 5 mark 5 table 100", 6, 80, 5, 2, "3 0"}));
+
+TEST(RouteHops, AFlowStaysWithOneAndWeightsCount) {
+  auto parsed = RouteTable::parse(
+      "route 10.0.0.0/8 dev 2 via 10.0.0.9 weight 3 hop dev 3 via 10.0.1.9 encap\n");
+  ASSERT_TRUE(parsed.has_value()) << parsed.error().to_string();
+  RouteQuery asked;
+  int first = 0;
+  for (int i = 0; i < 1000; ++i) {
+    asked.destination = {10, 1, static_cast<std::uint8_t>(i >> 8), static_cast<std::uint8_t>(i)};
+    const Route* route = parsed->find_route(asked);
+    ASSERT_NE(route, nullptr);
+    const RouteHop& hop = RouteTable::choose_hop(*route, asked);
+    EXPECT_EQ(&hop, &RouteTable::choose_hop(*route, asked));
+    EXPECT_EQ(hop.has_encap, hop.ifindex == 3);
+    first += hop.ifindex == 2 ? 1 : 0;
+  }
+  EXPECT_GT(first, 650);
+  EXPECT_LT(first, 850);
+  asked.egress = 3;
+  EXPECT_EQ(RouteTable::choose_hop(*parsed->find_route(asked), asked).ifindex, 3u);
+  asked.egress = 2;
+  EXPECT_EQ(RouteTable::choose_hop(*parsed->find_route(asked), asked).ifindex, 2u);
+}
+
 TEST(RouteText, SaysWhatIsWrongAndWhere) {
   const struct {
     const char* text;
@@ -175,6 +258,11 @@ TEST(RouteText, SaysWhatIsWrongAndWhere) {
       {"device 1 forward ipx", "'ipx' is not known here"},
       {"neighbour 10.0.0.1 mac 02:00:00:00:00:01", "'dev' is missing"},
       {"rule inet 1 from fd00::/8", "a prefix of the other family"},
+      {"route 10.0.0.0/24 dev 1 hop via 10.0.0.9", "a route without 'dev'"},
+      {"route 10.0.0.0/24 dev 1 weight 0", "a weight of 0"},
+      {"rule inet 9 goto 9", "'goto' leads back"},
+      {"rule inet 9 colour 3", "'colour' is not known here"},
+      {"device 1 vrf 5", "'table' of the VRF is missing"},
       {"address 10.0.0.1/24 dev 1 2", "'2' is not known here"},
   };
   for (const auto& test : kCases) {
