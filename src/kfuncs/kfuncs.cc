@@ -168,8 +168,6 @@ constexpr std::string_view lack_words(Lack lack) {
   switch (lack) {
     case Lack::kNothing:
       return {};
-    case Lack::kNoArena:
-      return "LMN has no arenas yet; a global array is shared with user space too";
     case Lack::kNoAsync:
       return "LMN has no timers and work queues of map values yet; nothing would run the callback";
     case Lack::kNoCgroup:
@@ -184,8 +182,6 @@ constexpr std::string_view lack_words(Lack lack) {
       return "needs the keyrings of a kernel, which a user-space engine does not have";
     case Lack::kNoPercpuObjects:
       return "LMN has no allocated per-CPU objects yet; use a per-CPU map";
-    case Lack::kNoResLock:
-      return "LMN has no resilient spin locks yet; use atomic operations or a per-CPU map";
     case Lack::kNoSkb:
       return "needs a socket buffer as context, which no XDP program has; use the bpf_xdp_ct_ form";
     case Lack::kNoStream:
