@@ -89,7 +89,8 @@ def find(programs, seconds):
     """Which test found the mutant, and after how long."""
     for kind, program in programs.items():
         begin = time.monotonic()
-        environment = dict(os.environ, LMN_SECONDS=str(seconds))
+        seed = os.environ.get("LMN_SEED", "1")  # the fresh seeds run only when told one
+        environment = dict(os.environ, LMN_SECONDS=str(seconds), LMN_SEED=seed)
         done = subprocess.run([program, "--gtest_filter=*FreshSeed"], env=environment,
                               capture_output=True, text=True)
         if done.returncode != 0:

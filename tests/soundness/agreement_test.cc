@@ -116,6 +116,7 @@ class Agreement : public ::testing::Test {
                                                 .key_size = spec.key_size,
                                                 .value_size = spec.value_size,
                                                 .max_entries = spec.max_entries,
+                                                .flags = spec.map_flags,
                                                 .name = spec.name}));
       ASSERT_TRUE(kernel_maps_.back().is_created()) << spec.name;
       fds_.push_back(kernel_maps_.back().fd());

@@ -70,6 +70,11 @@ bool SoundnessCampaign::check(const GeneratedProgram& program, Knob knob) {
   }
   ++counts_.accepted[static_cast<std::size_t>(knob)];
   counts_.nodes += tree_.node_count();
+  for (const Insn& insn : program.insns) {
+    const bool is_map = insn.op == Op::kLddw &&
+                        (insn.src == BPF_PSEUDO_MAP_IDX || insn.src == BPF_PSEUDO_MAP_IDX_VALUE);
+    if (is_map) ++counts_.maps[world_.specs()[static_cast<std::uint32_t>(insn.imm)].name];
+  }
   const auto compiled = world_.prepare(*judgement.program, &watcher_);
   if (compiled == nullptr) {
     ++counts_.not_runnable;
@@ -148,7 +153,9 @@ std::string SoundnessCampaign::summary() const {
     text += fmt::format(" {}={}", uapi_helper_name(static_cast<std::int64_t>(id)),
                         watcher_.helper_counts()[id]);
   }
-  text += "\n  rules that refused:";
+  text += "\n  maps in accepted programs:";
+  for (const auto& [name, count] : counts_.maps) text += fmt::format(" {}={}", name, count);
+  text += fmt::format("\n  rules that refused ({} kinds):", counts_.rules.size());
   for (const auto& [rule, count] : counts_.rules) text += fmt::format(" {}={}", rule, count);
   return text + "\n";
 }

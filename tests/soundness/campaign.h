@@ -31,6 +31,7 @@ struct CampaignCounts {
   std::uint64_t stopped_runs = 0;  // at the limit of executed instructions
   std::uint64_t nodes = 0;
   std::map<std::string, std::uint64_t> rules;  // of refusals
+  std::map<std::string, std::uint64_t> maps;   // in accepted programs, by name
 
   std::uint64_t all_programs() const;
   std::uint64_t all_accepted() const;

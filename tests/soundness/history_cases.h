@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The programs of history_test.cc: one for each mistake that a BPF verifier is known to have made.
-// Map 0 holds one value of 256 bytes, map 3 is an empty program array, map 4 a ring buffer.
+// Map 0 holds one value of 256 bytes, map 3 is an empty program array, map 4 a ring buffer, map 5
+// one value of 64 bytes that programs may only read.
 // Threads: constants. Tested by history_test.cc.
 #pragma once
 
@@ -212,11 +213,10 @@ out:
   r0 = 0
   exit
 )"},
-    {19, "what a program may write is no constant", Verdict::kRefused, R"(
+    {19, "what only programs may not write is no constant", Verdict::kRefused, R"(
   r7 = map[idx:0]+0
-  r1 = 8
-  *(u64 *)(r7 +0) = r1
-  r1 = *(u64 *)(r7 +0)
+  r6 = map[idx:5]+0
+  r1 = *(u64 *)(r6 +0)
   r7 += r1
   r0 = *(u8 *)(r7 +0)
   exit
@@ -246,6 +246,25 @@ out:
   call bpf_ringbuf_submit
 out:
   r0 = 0
+  exit
+)"},
+    {22, "memory to be read is not written", Verdict::kRefused, R"(
+  r7 = map[idx:5]+0
+  r7 += 8
+  *(u64 *)(r7 +0) = r7
+  r0 = 0
+  exit
+)"},
+    {22, "nor by an atomic", Verdict::kRefused, R"(
+  r7 = map[idx:5]+0
+  r1 = 1
+  lock *(u64 *)(r7 +0) += r1
+  r0 = 0
+  exit
+)"},
+    {22, "but read", Verdict::kHarmless, R"(
+  r7 = map[idx:5]+0
+  r0 = *(u8 *)(r7 +63)
   exit
 )"},
     {23, "a variable offset counts in full", Verdict::kRefused, R"(
@@ -375,6 +394,31 @@ out:
   r4 = r10
   r4 += -20
   call bpf_ringbuf_reserve_dynptr
+  r0 = 0
+  exit
+)"},
+    {34, "a helper writes no memory that is to be read", Verdict::kRefused, R"(
+  r2 = 0
+  r3 = map[idx:5]+0
+  r4 = 8
+  call bpf_xdp_load_bytes
+  r0 = 0
+  exit
+)"},
+    {34, "but reads it", Verdict::kHarmless, R"(
+  r2 = 0
+  r3 = map[idx:5]+0
+  r4 = 8
+  call bpf_xdp_store_bytes
+  r0 = 0
+  exit
+)"},
+    {34, "what a helper fills lies on the stack", Verdict::kRefused, R"(
+  r2 = 0
+  r3 = r10
+  r3 += -8
+  r4 = 16
+  call bpf_xdp_load_bytes
   r0 = 0
   exit
 )"},

@@ -158,6 +158,7 @@ void ProbeGenerator::callback_function() {
 }
 
 void ProbeGenerator::statement() {
+  if (is_risky() && one_in(4)) return odd_pointer();
   const std::uint64_t pick = below(100);
   if (pick < 38) return simple_statement();
   if (pick < 55) return use_bounded();
@@ -173,7 +174,6 @@ void ProbeGenerator::statement() {
   if (pick < 96) return packet_variable();
   if (pick < 97) return move_packet();
   if (pick < 98) return tail_call();
-  if (is_risky()) return odd_pointer();
   return atomic();
 }
 
@@ -326,7 +326,8 @@ void ProbeGenerator::use_as_offset(std::uint8_t reg, std::int64_t max) {
     // On the stack a slot that only the run knows.
     emit(Op::kAnd64Imm, reg, 0, 0, is_risky() ? any_immediate() : 0x38);
     emit(Op::kMov64Reg, pointer, kFramePointer);
-    emit(Op::kAdd64Imm, pointer, 0, 0, is_risky() ? -56 : -64);
+    const int from = !is_risky() ? -64 : one_in(2) ? -56 : -520;  // past the end, or the beginning
+    emit(Op::kAdd64Imm, pointer, 0, 0, from);
     emit(Op::kAdd64Reg, pointer, reg);
     if (one_in(2)) {
       emit(Op::kStMemReg64, pointer, value, 0);

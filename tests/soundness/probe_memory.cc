@@ -28,7 +28,7 @@ void ProbeGenerator::lookup() {
   const bool in_hash = one_in(3);
   const std::uint8_t key = any_number();
   if (one_in(2)) {
-    emit(Op::kStMemImm32, kFramePointer, 0, kKey, static_cast<std::int64_t>(below(6)));
+    emit(Op::kStMemImm32, kFramePointer, 0, kKey, static_cast<std::int64_t>(below(9)));
   } else {
     emit(Op::kStMemReg32, kFramePointer, key, kKey);
   }
@@ -185,7 +185,10 @@ void ProbeGenerator::odd_pointer() {
       bail(op, pointer, has_source(op) ? number : 0, has_source(op) ? 0 : any_immediate());
     }
   }
-  emit(one_in(2) ? Op::kLdxMem32 : Op::kLdxMem64, number, pointer, static_cast<int>(below(16)) - 8);
+  // At a field of the context, else anywhere near.
+  const bool is_field = one_in(2);
+  emit(is_field || one_in(2) ? Op::kLdxMem32 : Op::kLdxMem64, number, pointer,
+       is_field ? 4 * static_cast<int>(below(6)) : static_cast<int>(below(16)) - 8);
   renew(pointer);
 }
 

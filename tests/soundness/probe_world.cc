@@ -31,20 +31,22 @@ ProbeWorld::ProbeWorld() {
   positions_.common = {0, 1, 2, 3};
   positions_.ring = 4;
   add("values", BPF_MAP_TYPE_ARRAY, 4, kGeneratedValueBytes, 1);
-  add("slots", BPF_MAP_TYPE_ARRAY, 4, 16, 4);
+  add("slots", BPF_MAP_TYPE_ARRAY, 4, 16, 6);  // no power of two: known bits are no range
   add("hash", BPF_MAP_TYPE_HASH, 4, 16, 8);
   add("jumps", BPF_MAP_TYPE_PROG_ARRAY, 4, 4, 4);
   add("ring", BPF_MAP_TYPE_RINGBUF, 0, 0, 4096);
+  add("constants", BPF_MAP_TYPE_ARRAY, 4, 64, 1, BPF_F_RDONLY_PROG);
 }
 
 void ProbeWorld::add(const char* name, std::uint32_t type, std::uint32_t key, std::uint32_t value,
-                     std::uint32_t entries) {
+                     std::uint32_t entries, std::uint32_t flags) {
   MapSpec spec;
   spec.name = name;
   spec.type = type;
   spec.key_size = key;
   spec.value_size = value;
   spec.max_entries = entries;
+  spec.map_flags = flags;
   specs_.push_back(spec);
   auto map = create_map(spec, MapOptions{}, host_);
   LMN_ASSERT(map.has_value());

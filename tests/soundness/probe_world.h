@@ -50,7 +50,7 @@ class ProbeWorld {
 
  private:
   void add(const char* name, std::uint32_t type, std::uint32_t key, std::uint32_t value,
-           std::uint32_t entries);
+           std::uint32_t entries, std::uint32_t flags = 0);
 
   class NoHost final : public MapHost {
    public:
