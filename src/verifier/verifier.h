@@ -28,9 +28,9 @@
 // Differences from Linux 6.18: (1) numbers are known a little better (domain/); (2) what is kept of
 // states inside unfinished loops is compared with all numbers counting, where the kernel computes
 // which of them do; (3) no Spectre rules.
-// Not done yet: exception callbacks and arenas: refused by name. Objects of a kernel are looked
-// into only where Environment::kernel_types says what they are.
-// Stack that bpf_fastcall code saves around a call counts, for here it is used.
+// Not done yet: objects of a kernel are looked into only where Environment::kernel_types says what
+// they are; stack that is saved around fast calls (fastcall.h) may not lie below the 512 bytes, as
+// it may in Linux.
 // Threads: a pure function of its arguments.
 // Tested by paths_test.cc, paths_calls_test.cc and tests/conformance/verifier_conformance.cc;
 // forge_test.cc proves that nobody else can make a VerifiedProgram. Source: Linux 6.18,

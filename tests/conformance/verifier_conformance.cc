@@ -148,7 +148,8 @@ class Conformance {
     for (std::size_t i = 0; i < exceptions_.size(); ++i) {
       const VerdictException& exception = exceptions_[i];
       if (std::ranges::find(needed_, i) != needed_.end()) continue;
-      if (std::ranges::find(judged_, exception.file) == judged_.end()) continue;
+      if (std::ranges::find(judged_, exception.file + " " + exception.program) == judged_.end())
+        continue;
       if (exception.what == "message" && (words_.is_renamed || words_.is_verdicts_only)) continue;
       fmt::print("unneeded exception: {} {} {}\n", exception.what, exception.file,
                  exception.program);
@@ -264,7 +265,7 @@ class Conformance {
 
   void note_verdict(const std::string& file, const VerdictRow& row, bool is_accepted,
                     const std::string& why) {
-    if (judged_.empty() || judged_.back() != file) judged_.push_back(file);
+    judged_.push_back(file + " " + row.program);
     const bool agrees = is_accepted == row.is_accepted;
     has_agreed_ = agrees;
     sum_.annotated += row.is_annotated ? 1 : 0;
@@ -321,7 +322,7 @@ class Conformance {
   std::vector<VerdictException> exceptions_;
   std::vector<std::string> rows_;
   std::vector<std::size_t> needed_;  // exceptions that were met
-  std::vector<std::string> judged_;  // files
+  std::vector<std::string> judged_;  // files and programs
   bool has_agreed_ = false;          // of the program judged last
   bool missing_files_ = false;
   Tally sum_;
