@@ -16,6 +16,7 @@
 #include <chrono>
 #include <cstring>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,6 +26,7 @@
 #include "insn/codec.h"
 #include "soundness/campaign.h"
 #include "soundness/history_cases.h"
+#include "soundness/history_paths.h"
 
 namespace lmn {
 namespace {
@@ -88,12 +90,16 @@ class History : public ::testing::Test {
 };
 
 TEST_F(History, EveryPatternIsRefusedOrHarmless) {
-  for (const Case& one : kCases) {
-    SCOPED_TRACE(fmt::format("pattern {}: {}", one.pattern, one.name));
-    auto insns = assemble(one.text);
-    ASSERT_TRUE(insns.has_value()) << insns.error().to_string();
-    judge(one, program_of(std::move(*insns)));
-  }
+  const auto judge_all = [&](std::span<const Case> cases) {
+    for (const Case& one : cases) {
+      SCOPED_TRACE(fmt::format("pattern {}: {}", one.pattern, one.name));
+      auto insns = assemble(one.text);
+      ASSERT_TRUE(insns.has_value()) << insns.error().to_string();
+      judge(one, program_of(std::move(*insns)));
+    }
+  };
+  judge_all(kValueCases);
+  judge_all(kPathCases);
 }
 
 // 18: fields that an operation does not use.
