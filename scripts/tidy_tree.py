@@ -124,7 +124,7 @@ def check_dead_sources(tree):
     for path in tree.having(".cc", ".h", ".c", ".def"):
         included |= {
             name.rsplit("/", 1)[-1]
-            for name in re.findall(r'#\s*include\s*"([^"]+)"', tree.text[path])
+            for name in re.findall(r'#\s*include\s*(?:"|<(?=lmn/))([^">]+)', tree.text[path])
         }
     globbed = [
         path.rsplit("/", 1)[0] + "/"

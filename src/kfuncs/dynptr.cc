@@ -32,13 +32,30 @@ std::uint64_t address_of(const std::uint8_t* pointer) {
   return reinterpret_cast<std::uintptr_t>(pointer);
 }
 
-// The program's memory from `address` on into the dynptr, all of it or nothing.
+// What Linux says of `address`, where not all could be read: user space's half of the addresses is
+// out of range, the kernel's may end somewhere. 0: the address itself is one of those.
+int range_error(const RunContext& context, std::uint64_t address) {
+  constexpr std::uint64_t kKernelHalf = 0xffff'8000'0000'0000;
+  std::uint8_t first;
+  const bool is_in_range =
+      address >= kKernelHalf || kfunc::read_guest_all(context, address, {&first, 1});
+  return is_in_range ? 0 : ERANGE;
+}
+
+std::uint64_t read_failure(const RunContext& context, std::uint64_t address) {
+  const int error = range_error(context, address);
+  return kfunc::failure(error != 0 ? error : EFAULT);
+}
+
+// The program's memory from `address` on into the dynptr, all of it or nothing. The address is
+// judged even when nothing is to be read.
 std::uint64_t copy_from_guest(const RunContext& context, const Dynptr& dynptr, std::uint32_t at,
                               std::uint32_t length, std::uint64_t address) {
   std::uint8_t* to = writable_slice(dynptr, at, length);
   if (to == nullptr) return kfunc::failure(dynptr.covers(at, length) ? EINVAL : E2BIG);
-  if (length == 0) return 0;
-  return kfunc::read_guest_all(context, address, {to, length}) ? 0 : kfunc::failure(EFAULT);
+  if (length == 0) return kfunc::failure(range_error(context, address));
+  if (kfunc::read_guest_all(context, address, {to, length})) return 0;
+  return read_failure(context, address);
 }
 
 }  // namespace
@@ -128,18 +145,32 @@ LMN_KFUNC_BODY(bpf_probe_read_kernel_dynptr) {
 
 // The string with its zero, cut to `size`; its length counts the zero.
 LMN_KFUNC_BODY(bpf_probe_read_kernel_str_dynptr) {
+  constexpr std::uint32_t kChunkBytes = 64;
   const Dynptr& dynptr = dynptr_at(r1);
   const std::uint32_t at = kfunc::as_u32(r2);
   const std::uint32_t length = kfunc::as_u32(r3);
   std::uint8_t* to = writable_slice(dynptr, at, length);
   if (to == nullptr) return kfunc::failure(dynptr.covers(at, length) ? EINVAL : E2BIG);
   if (length == 0) return 0;
-  const std::size_t readable = kfunc::read_guest(*context, r4, {to, length});
-  const auto* end = static_cast<const std::uint8_t*>(std::memchr(to, 0, readable));
-  if (end == nullptr && readable < length) return kfunc::failure(EFAULT);
-  const std::uint32_t count = end == nullptr ? length : static_cast<std::uint32_t>(end - to) + 1;
-  to[count - 1] = 0;
-  return count;
+  if (const int error = range_error(*context, r4); error != 0) return kfunc::failure(error);
+  // What lies behind the string's end stays as it is.
+  for (std::uint32_t done = 0; done < length;) {
+    std::uint8_t chunk[kChunkBytes];
+    const std::uint32_t wanted = std::min(kChunkBytes, length - done);
+    const auto readable =
+        static_cast<std::uint32_t>(kfunc::read_guest(*context, r4 + done, {chunk, wanted}));
+    const auto* end = static_cast<const std::uint8_t*>(std::memchr(chunk, 0, readable));
+    const std::uint32_t count =
+        end == nullptr ? readable : static_cast<std::uint32_t>(end - chunk) + 1;
+    std::memcpy(to + done, chunk, count);
+    done += count;
+    if (end != nullptr) return done;
+    if (readable == wanted) continue;
+    to[0] = 0;
+    return kfunc::failure(EFAULT);
+  }
+  to[length - 1] = 0;
+  return length;
 }
 
 // There is no user memory.

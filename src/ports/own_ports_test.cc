@@ -136,8 +136,8 @@ TEST_F(OwnPorts, MemoryCarriesMetadataOfEverySizeAndTheTime) {
   EXPECT_EQ(as_memory_port(*open("veth:a,b")[0]), nullptr);
 }
 
-// What a port was told of a frame goes with it, at rest in a port and over a veth, and does not stay
-// in the frame's memory for the next one.
+// What a port was told of a frame goes with it, at rest in a port and over a veth, and does not
+// stay in the frame's memory for the next one.
 TEST_F(OwnPorts, WhatIsKnownOfAFrameGoesAlong) {
   OpenedPorts memory = open("memory");
   OpenedPorts veth = open("veth:a,b");

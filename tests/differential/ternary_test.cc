@@ -319,7 +319,7 @@ TEST_F(Ternary, TheKernelDecidesAsALinearScan) {
   KernelJudge judge;
   if (const std::string reason = judge.open(); !reason.empty()) GTEST_SKIP() << reason;
   // Each write of a map of maps waits for a grace period there.
-  run(judge, 150);
+  run(judge, 60);
 }
 
 TEST_F(Ternary, WrongRulesAreRefused) {
@@ -365,7 +365,7 @@ TEST_F(Ternary, ShadowedRulesComeBack) {
 TEST_F(Ternary, CostByMasks) {
   KernelJudge kernel;
   const bool has_kernel = kernel.open().empty();
-  for (const std::uint32_t masks : {1u, 8u, 32u, 64u}) {
+  for (const std::uint32_t masks : {1u, 8u, 32u}) {
     EngineJudge engine;
     ASSERT_TRUE(engine.open());
     KernelJudge fresh;
@@ -380,11 +380,11 @@ TEST_F(Ternary, CostByMasks) {
         mask.source = 0xffffffff;
         mask.source_port = static_cast<std::uint16_t>(i);
         ASSERT_TRUE(
-            builder.add({TernaryBytes(16, 0xfe), bytes_of(mask), i + 1, action_bytes(XDP_DROP)})
+            builder.add({TernaryBytes(16, 0xfe), bytes_of(mask), masks - i, action_bytes(XDP_DROP)})
                 .has_value());
       }
-      constexpr std::uint32_t kRepeat = 20'000;
-      const std::uint64_t ns = judge->time(packet_of(random_fields()), kRepeat);
+      const std::uint32_t repeat = judge == &engine ? 1'000 : 20'000;
+      const std::uint64_t ns = judge->time(packet_of(random_fields()), repeat);
       std::printf("%2u masks: %s %llu ns per packet\n", masks,
                   judge == &engine ? "interpreter" : "kernel", static_cast<unsigned long long>(ns));
       EXPECT_GT(ns, 0u);
