@@ -31,7 +31,7 @@ for table in xdp as-xdp; do
   for cpu in v2 v4; do judge "$table, -mcpu=$cpu" "$selftests/obj-$cpu" "$table" --verdicts; done
 done
 
-# What has no body yet is refused, and `./dev conformance selftest_retval` is the judge of that; here
+# What has no body yet is the business of `./dev conformance selftest_retval`; here
 # what runs must return its value.
 echo "== return values"
 sums=$(build/dev/tests/conformance/lmn_selftest_retval "$selftests/obj-v3" | tail -2 || true)
