@@ -99,8 +99,7 @@ Result<Map*> ObjectLoader::map_at(std::uint32_t position) {
 
 Result<std::unique_ptr<Map>> ObjectLoader::make_map(const MapSpec& spec) {
   std::string note;
-  LMN_TRY(auto map,
-          create_object_map(spec, spec_.btf, engine_.map_options(), engine_, note));
+  LMN_TRY(auto map, create_object_map(spec, spec_.btf, engine_.map_options(), engine_, note));
   if (!note.empty()) engine_.log_->write(note);
   map->set_id(engine_.next_map_id_++);
   return map;

@@ -214,7 +214,7 @@ struct RunContext {
   ObjectHeap* objects = nullptr;       // null: no allocated objects here
   DeferredCalls* deferred = nullptr;   // null: no timers and works here
   std::uint32_t deferred_running = 0;  // number of the call that runs now; 0: a program
-  TableSource* tables = nullptr;                // null: all tables stay as they are
+  TableSource* tables = nullptr;       // null: all tables stay as they are
   PrandomState prandom;
   std::uint32_t cpu = 0;  // bpf_get_smp_processor_id and the slot of per-CPU maps
   std::uint32_t numa_node = 0;

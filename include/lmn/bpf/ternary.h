@@ -26,77 +26,76 @@
 #ifndef LMN_BPF_TERNARY_H
 #define LMN_BPF_TERNARY_H
 
-#include <linux/bpf.h>
-
 #include <bpf/bpf_helpers.h>
+#include <linux/bpf.h>
 
 /* acl_state: which half is in use, and how many masks it has. */
 #define LMN_TERNARY_SECOND_HALF 0x80000000u
 #define LMN_TERNARY_COUNT 0x7fffffffu
 
-#define LMN_TERNARY(name, key_type, value_type, masks_max, rules_max)                            \
-  struct name##_rule {                                                                           \
-    __u32 priority;                                                                              \
-    value_type value;                                                                            \
-  };                                                                                             \
-  struct name##_mask {                                                                           \
-    __u32 best; /* the highest priority among the mask's rules */                                \
-    key_type mask;                                                                               \
-  };                                                                                             \
-  struct name##_table {                                                                          \
-    __uint(type, BPF_MAP_TYPE_HASH);                                                             \
-    __uint(max_entries, rules_max);                                                              \
-    __uint(map_flags, BPF_F_NO_PREALLOC);                                                        \
-    __uint(key_size, sizeof(key_type));                                                          \
-    __uint(value_size, sizeof(struct name##_rule));                                              \
-  };                                                                                             \
-  struct {                                                                                       \
-    __uint(type, BPF_MAP_TYPE_ARRAY);                                                            \
-    __uint(max_entries, 2 * (masks_max));                                                        \
-    __type(key, __u32);                                                                          \
-    __type(value, struct name##_mask);                                                           \
-  } name##_masks SEC(".maps");                                                                   \
-  struct {                                                                                       \
-    __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);                                                    \
-    __uint(max_entries, 2 * (masks_max));                                                        \
-    __type(key, __u32);                                                                          \
-    __array(values, struct name##_table);                                                        \
-  } name##_tables SEC(".maps");                                                                  \
-  struct {                                                                                       \
-    __uint(type, BPF_MAP_TYPE_ARRAY);                                                            \
-    __uint(max_entries, 1);                                                                      \
-    __type(key, __u32);                                                                          \
-    __type(value, __u32);                                                                        \
-  } name##_state SEC(".maps");                                                                   \
-                                                                                                 \
-  static __always_inline struct name##_rule* name##_find(const key_type* key) {                  \
-    _Static_assert(sizeof(key_type) % 4 == 0, "keys are masked word by word");                   \
-    struct name##_rule* best = 0;                                                                \
-    __u32 zero = 0;                                                                              \
-    const __u32* state = bpf_map_lookup_elem(&name##_state, &zero);                              \
-    if (!state) return 0;                                                                        \
-    const __u32 now = *state;                                                                    \
-    const __u32 first = now & LMN_TERNARY_SECOND_HALF ? (masks_max) : 0;                         \
-    const __u32 count = now & LMN_TERNARY_COUNT;                                                 \
-    for (__u32 i = 0; i < (masks_max); i++) {                                                    \
-      if (i >= count) break;                                                                     \
-      __u32 at = first + i;                                                                      \
-      const struct name##_mask* mask = bpf_map_lookup_elem(&name##_masks, &at);                  \
-      if (!mask || (best && best->priority >= mask->best)) break;                                \
-      union {                                                                                    \
-        key_type key;                                                                            \
-        __u32 words[sizeof(key_type) / 4];                                                       \
-      } masked;                                                                                  \
-      for (__u32 w = 0; w < sizeof(key_type) / 4; w++) {                                         \
-        masked.words[w] = ((const __u32*)key)[w] & ((const __u32*)&mask->mask)[w];               \
-      }                                                                                          \
-      void* table = bpf_map_lookup_elem(&name##_tables, &at);                                    \
-      if (!table) continue;                                                                      \
-      struct name##_rule* rule = bpf_map_lookup_elem(table, &masked.key);                        \
-      if (rule && (!best || rule->priority > best->priority)) best = rule;                       \
-    }                                                                                            \
-    return best;                                                                                 \
-  }                                                                                              \
+#define LMN_TERNARY(name, key_type, value_type, masks_max, rules_max)              \
+  struct name##_rule {                                                             \
+    __u32 priority;                                                                \
+    value_type value;                                                              \
+  };                                                                               \
+  struct name##_mask {                                                             \
+    __u32 best; /* the highest priority among the mask's rules */                  \
+    key_type mask;                                                                 \
+  };                                                                               \
+  struct name##_table {                                                            \
+    __uint(type, BPF_MAP_TYPE_HASH);                                               \
+    __uint(max_entries, rules_max);                                                \
+    __uint(map_flags, BPF_F_NO_PREALLOC);                                          \
+    __uint(key_size, sizeof(key_type));                                            \
+    __uint(value_size, sizeof(struct name##_rule));                                \
+  };                                                                               \
+  struct {                                                                         \
+    __uint(type, BPF_MAP_TYPE_ARRAY);                                              \
+    __uint(max_entries, 2 * (masks_max));                                          \
+    __type(key, __u32);                                                            \
+    __type(value, struct name##_mask);                                             \
+  } name##_masks SEC(".maps");                                                     \
+  struct {                                                                         \
+    __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);                                      \
+    __uint(max_entries, 2 * (masks_max));                                          \
+    __type(key, __u32);                                                            \
+    __array(values, struct name##_table);                                          \
+  } name##_tables SEC(".maps");                                                    \
+  struct {                                                                         \
+    __uint(type, BPF_MAP_TYPE_ARRAY);                                              \
+    __uint(max_entries, 1);                                                        \
+    __type(key, __u32);                                                            \
+    __type(value, __u32);                                                          \
+  } name##_state SEC(".maps");                                                     \
+                                                                                   \
+  static __always_inline struct name##_rule* name##_find(const key_type* key) {    \
+    _Static_assert(sizeof(key_type) % 4 == 0, "keys are masked word by word");     \
+    struct name##_rule* best = 0;                                                  \
+    __u32 zero = 0;                                                                \
+    const __u32* state = bpf_map_lookup_elem(&name##_state, &zero);                \
+    if (!state) return 0;                                                          \
+    const __u32 now = *state;                                                      \
+    const __u32 first = now & LMN_TERNARY_SECOND_HALF ? (masks_max) : 0;           \
+    const __u32 count = now & LMN_TERNARY_COUNT;                                   \
+    for (__u32 i = 0; i < (masks_max); i++) {                                      \
+      if (i >= count) break;                                                       \
+      __u32 at = first + i;                                                        \
+      const struct name##_mask* mask = bpf_map_lookup_elem(&name##_masks, &at);    \
+      if (!mask || (best && best->priority >= mask->best)) break;                  \
+      union {                                                                      \
+        key_type key;                                                              \
+        __u32 words[sizeof(key_type) / 4];                                         \
+      } masked;                                                                    \
+      for (__u32 w = 0; w < sizeof(key_type) / 4; w++) {                           \
+        masked.words[w] = ((const __u32*)key)[w] & ((const __u32*)&mask->mask)[w]; \
+      }                                                                            \
+      void* table = bpf_map_lookup_elem(&name##_tables, &at);                      \
+      if (!table) continue;                                                        \
+      struct name##_rule* rule = bpf_map_lookup_elem(table, &masked.key);          \
+      if (rule && (!best || rule->priority > best->priority)) best = rule;         \
+    }                                                                              \
+    return best;                                                                   \
+  }                                                                                \
   _Static_assert((masks_max) > 0 && (masks_max) <= 4096, "masks are searched one by one")
 
 #endif

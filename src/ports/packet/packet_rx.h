@@ -89,10 +89,10 @@ class PacketRx final : public RxQueue {
   std::size_t slot_count_ = 0;
   std::size_t next_slot_ = 0;
 
-  VlanTag tag_;                // of the packet in hand
+  VlanTag tag_;                  // of the packet in hand
   bool is_sum_checked_ = false;  // of the slot in hand, by the kernel or the NIC
-  std::uint64_t time_ns_ = 0;  // of the packet in hand
-  SuperFrame super_frame_;     // being cut; lies in super_buffer_
+  std::uint64_t time_ns_ = 0;    // of the packet in hand
+  SuperFrame super_frame_;       // being cut; lies in super_buffer_
   std::vector<std::uint8_t> super_buffer_;
   std::uint32_t idle_count_ = 0;
   NetdevState state_ = NetdevState::kUp;

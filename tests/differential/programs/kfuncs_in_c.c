@@ -139,8 +139,8 @@ int dynptrs(struct xdp_md* ctx) {
   if (write) write[1] = arguments[5];
   n[10] = write != 0;
   n[11] = bpf_dynptr_copy(&local, arguments[6] & 63, &part, arguments[7] & 31, arguments[8] & 31);
-  n[12] = bpf_dynptr_copy(&packet, arguments[9] & 63, &local, arguments[10] & 63,
-                          arguments[11] & 31);
+  n[12] =
+      bpf_dynptr_copy(&packet, arguments[9] & 63, &local, arguments[10] & 63, arguments[11] & 31);
   n[13] = bpf_dynptr_copy(&none, 0, &local, arguments[12] & 63, arguments[13] & 1);
   n[14] = bpf_dynptr_copy(&local, 0, &none, 0, arguments[13] & 1);
   n[15] = bpf_dynptr_memset(&packet, arguments[14] & 63, arguments[15] & 31, arguments[16]);
@@ -241,7 +241,7 @@ extern int bpf_list_push_back_impl(struct bpf_list_head* head, struct bpf_list_n
 extern struct bpf_list_node* bpf_list_pop_front(struct bpf_list_head* head) __ksym;
 extern struct bpf_list_node* bpf_list_pop_back(struct bpf_list_head* head) __ksym;
 extern int bpf_rbtree_add_impl(struct bpf_rb_root* root, struct bpf_rb_node* node,
-                               _Bool (less)(struct bpf_rb_node*, const struct bpf_rb_node*),
+                               _Bool(less)(struct bpf_rb_node*, const struct bpf_rb_node*),
                                void* meta, __u64 at) __ksym;
 extern struct bpf_rb_node* bpf_rbtree_first(struct bpf_rb_root* root) __ksym;
 extern struct bpf_rb_node* bpf_rbtree_remove(struct bpf_rb_root* root,
