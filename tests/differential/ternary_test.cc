@@ -268,7 +268,8 @@ class Ternary : public testing::Test {
   }
   TernaryRule random_rule() {
     // Each priority once: between equal ones nothing is promised.
-    return {bytes_of(random_fields()), bytes_of(random_mask()), next_priority_ += 1 + random_() % 9,
+    return {bytes_of(random_fields()), bytes_of(random_mask()),
+            next_priority_ += 1 + static_cast<std::uint32_t>(random_() % 9),
             action_bytes(random_() % 2 == 0 ? XDP_DROP : XDP_TX)};
   }
   // Rules come and go; after each change packets are judged.
