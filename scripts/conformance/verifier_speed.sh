@@ -3,7 +3,7 @@
 # kernel of this machine, in turns, medians of five; then programs made to be expensive, which must
 # end at a limit. The programs are those of the kernel's selftests and of Debian's libxdp1,
 # xdp-tools and libknot. Built for release. Exit status 0: geometric mean at most 1.0, none above
-# 2.0 that takes the kernel 50 us, every expensive one within a second and 64 MiB. Needs root.
+# 2.0 that takes the kernel 50 us, every expensive one within a second of CPU time and 64 MiB. Root.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 selftests=build/selftests

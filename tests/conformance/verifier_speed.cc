@@ -9,12 +9,13 @@
 //
 // Prints each program whose time is more than twice the kernel's, the ten worst, and the geometric
 // mean. The exit status is 0 when the mean is at most 1.0, no program that the kernel needs 50 us
-// for is above 2.0, and every expensive program ends within a second and 64 MiB. Programs that the
-// kernel does not load (they need devices, or fail on purpose) are counted and left out. Needs the
-// rights to load programs; without them the run is skipped.
+// for is above 2.0, and every expensive program ends within a second of CPU time and 64 MiB.
+// Programs that the kernel does not load (they need devices, or fail on purpose) are counted and
+// left out. Needs the rights to load programs; without them the run is skipped.
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
 #include <linux/bpf.h>
+#include <time.h>
 
 #include <algorithm>
 #include <array>
@@ -287,6 +288,13 @@ std::vector<Expensive> expensive_programs() {
   return out;
 }
 
+// Time of this thread on a CPU: what else the machine does must not fail the program.
+double cpu_microseconds() {
+  struct timespec now = {};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) * 1e6 + static_cast<double>(now.tv_nsec) / 1e3;
+}
+
 bool judge_expensive(const Judge& judge, const Expensive& expensive) {
   constexpr double kMicrosecondsMax = 1e6;
   ProgramSpec program;
@@ -294,7 +302,7 @@ bool judge_expensive(const Judge& judge, const Expensive& expensive) {
   program.type = BPF_PROG_TYPE_XDP;
   program.license = "GPL";
   program.insns = expensive.insns;
-  const auto begin = Clock::now();
+  const double begin = cpu_microseconds();
   auto structure = check_structure(judge.environment(), program, {}, {.defers_operations = true});
   if (!structure) {
     fmt::print("{}: {}\n", expensive.name, structure.error().to_string());
@@ -304,7 +312,7 @@ bool judge_expensive(const Judge& judge, const Expensive& expensive) {
   VerifyOptions options;
   options.report = &report;
   const auto verified = verify(judge.environment(), *std::move(structure), options);
-  const double spent = microseconds_since(begin);
+  const double spent = cpu_microseconds() - begin;
   const bool is_good = spent <= kMicrosecondsMax && report.peak_bytes <= limits::kVerifierBytesMax;
   fmt::print("{}: {} after {} instructions, {} states, {} KiB, {:.0f} ms{}\n", expensive.name,
              verified ? "accepted" : rule_info(report.rule).id, report.processed,
