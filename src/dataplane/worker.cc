@@ -14,6 +14,7 @@
 
 #include "base/assert.h"
 #include "exec/run_deferred.h"
+#include "maps/object_heap.h"
 #include "packet/action.h"
 
 namespace lmn {
@@ -65,6 +66,7 @@ void Worker::process(Binding& binding) noexcept {
   counters.add(Counter::kXdpTrapped, context_.trapped_count - trapped_before);
   deliver(batch_, binding.targets, context_, counters, flush_);
   flush_.flush_all();
+  if (context_.objects != nullptr) context_.objects->reclaim();
 }
 
 void Worker::run_dispatcher(const Dispatcher* dispatcher) noexcept {

@@ -14,7 +14,8 @@ namespace lmn {
 
 // The header; the program's bytes follow it.
 struct alignas(16) ObjectHeap::Object {
-  std::atomic<std::uint32_t> references = 0;  // 0: free
+  std::atomic<std::uint32_t> references = 0;  // 0: dropped or free
+  std::atomic<bool> is_free = true;           // false without references: dropped, still read
   std::uint32_t serial = 0;
   Object* next = nullptr;  // while it is free or dying
   ObjectLayout layout;

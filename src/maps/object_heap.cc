@@ -71,10 +71,11 @@ std::uint64_t ObjectHeap::allocate(const ObjectLayout& layout) noexcept {
   }
   std::memset(object->payload(), 0, layout.size_bytes);
   object->references.store(1, std::memory_order_release);
+  object->is_free.store(false, std::memory_order_release);
   return address_of_bytes(object->payload());
 }
 
-ObjectHeap::Object* ObjectHeap::object_at(std::uint64_t address) const noexcept {
+ObjectHeap::Object* ObjectHeap::bytes_at(std::uint64_t address) const noexcept {
   const std::uint64_t offset = address - address_of_bytes(memory_.data());
   if (offset >= kHeapBytes) return nullptr;
   const std::uint32_t stride = strides_[offset / kChunkBytes].load(std::memory_order_acquire);
@@ -83,15 +84,23 @@ ObjectHeap::Object* ObjectHeap::object_at(std::uint64_t address) const noexcept 
   const std::uint64_t start = in_chunk - in_chunk % stride;
   if (start + stride > kChunkBytes) return nullptr;
   auto* object = reinterpret_cast<Object*>(memory_.data() + (offset - in_chunk + start));
-  if (object->references.load(std::memory_order_acquire) == 0) return nullptr;
+  if (object->is_free.load(std::memory_order_acquire)) return nullptr;
   const std::uint64_t in_payload = address - address_of_bytes(object->payload());
   return in_payload < object->layout.size_bytes ? object : nullptr;
 }
 
+ObjectHeap::Object* ObjectHeap::object_at(std::uint64_t address) const noexcept {
+  Object* object = bytes_at(address);
+  const bool is_dropped =
+      object != nullptr && object->references.load(std::memory_order_acquire) == 0;
+  return is_dropped ? nullptr : object;
+}
+
 ObjectHeap::Found ObjectHeap::find(std::uint64_t address) const noexcept {
-  const Object* object = object_at(address);
+  const Object* object = bytes_at(address);
   if (object == nullptr) return {};
-  return {address_of_bytes(object->payload()), object->layout.size_bytes, object->serial};
+  return {address_of_bytes(object->payload()), object->layout.size_bytes, object->serial,
+          object->references.load(std::memory_order_acquire) == 0};
 }
 
 bool ObjectHeap::acquire(std::uint64_t base) noexcept {
@@ -162,9 +171,23 @@ void ObjectHeap::empty_head(std::uint64_t address) noexcept {
 
 void ObjectHeap::give_back(Object& object) noexcept {
   const SpinGuard guard(lock_);
-  object.next = free_[object.size_class];
-  free_[object.size_class] = &object;
+  object.next = dropped_;
+  dropped_ = &object;
+  has_dropped_.store(true, std::memory_order_relaxed);
   --object_count_;
+}
+
+void ObjectHeap::reclaim() noexcept {
+  if (!has_dropped_.load(std::memory_order_relaxed)) return;
+  const SpinGuard guard(lock_);
+  while (dropped_ != nullptr) {
+    Object& object = *dropped_;
+    dropped_ = object.next;
+    object.is_free.store(true, std::memory_order_release);
+    object.next = free_[object.size_class];
+    free_[object.size_class] = &object;
+  }
+  has_dropped_.store(false, std::memory_order_relaxed);
 }
 
 void ObjectHeap::release(std::uint64_t base) noexcept {

@@ -14,13 +14,15 @@
 // worst a head that was overwritten is a new empty one, and what hung in it stays until the heap
 // goes.
 //
-// All memory is there from the start and is never used for anything else: an address of a freed
-// object finds no object, or a later one of the same size. Invariants: (1) an object in a graph is
-// counted for each node that is in one; (2) a node's owner is null or the head it hangs in.
-// Threads: allocate, acquire, release, find from any worker. A graph belongs to whoever holds the
-// program's lock over its head; the interpreter does not check that, the verifier does.
-// Tested by object_heap_test.cc.
-// Source: Linux 6.18, kernel/bpf/helpers.c (bpf_obj_new_impl, __bpf_obj_drop_impl, __bpf_list_add,
+// A program may hold the address of an object that it does not own, loaded from a map's value: what
+// is dropped meanwhile can be read on, but not acquired, until reclaim() says that no program runs
+// (the kernel's grace period). All memory is there from the start and is never used for anything
+// else: an address of a freed object finds no object, or a later one of the same size. Invariants:
+// (1) an object in a graph is counted for each node that is in one; (2) a node's owner is null or
+// the head it hangs in. Threads: allocate, acquire, release, find from any worker. A graph belongs
+// to whoever holds the program's lock over its head; the interpreter does not check that, the
+// verifier does. Tested by object_heap_test.cc. Source: Linux 6.18, kernel/bpf/helpers.c
+// (bpf_obj_new_impl, __bpf_obj_drop_impl, __bpf_list_add,
 // __bpf_list_del, __bpf_rbtree_add, bpf_rbtree_*), kernel/bpf/memalloc.c.
 #pragma once
 
@@ -76,6 +78,7 @@ class ObjectHeap {
     std::uint64_t base = 0;
     std::uint32_t size_bytes = 0;
     std::uint32_t serial = 0;  // of this allocation
+    bool is_dropped = false;   // nobody owns it any more
   };
 
   // Errors: kLimitExceeded (ENOMEM).
@@ -83,13 +86,16 @@ class ObjectHeap {
 
   // A zeroed object with one reference, or 0 when there is no memory or it is too large.
   std::uint64_t allocate(const ObjectLayout& layout) noexcept LMN_EXCLUDES(lock_);
-  // The object that holds the byte at `address`.
+  // The object that holds the byte at `address`; also one that is dropped and not yet reclaimed.
   Found find(std::uint64_t address) const noexcept;
   // One more reference to the object that begins at `base`; false when there is none, or it is not
   // counted.
   bool acquire(std::uint64_t base) noexcept;
-  // One reference less; the last one frees it.
+  // One reference less; the last one drops it.
   void release(std::uint64_t base) noexcept LMN_EXCLUDES(lock_);
+
+  // Memory of dropped objects may be used again. REQUIRES: no program runs that uses this heap.
+  void reclaim() noexcept LMN_EXCLUDES(lock_);
 
   // The node that lies at `address` of an object, or null.
   Node* node_at(std::uint64_t address) const noexcept;
@@ -133,7 +139,8 @@ class ObjectHeap {
 
   ObjectHeap() = default;
   Object* take(std::size_t size_class) noexcept LMN_REQUIRES(lock_);
-  Object* object_at(std::uint64_t address) const noexcept;
+  Object* bytes_at(std::uint64_t address) const noexcept;   // dropped ones, too
+  Object* object_at(std::uint64_t address) const noexcept;  // not those
   void give_back(Object& object) noexcept LMN_EXCLUDES(lock_);
   // What dies with a head's bytes, or with an object's, is put before `pending`.
   Object* drain_head(const std::uint64_t* word, Object* pending) noexcept LMN_EXCLUDES(lock_);
@@ -146,6 +153,8 @@ class ObjectHeap {
   // Stride of the objects in a chunk; 0: not in use yet.
   std::array<std::atomic<std::uint32_t>, kChunkCount> strides_{};
   std::array<Object*, kClassCount> free_ LMN_GUARDED_BY(lock_){};
+  Object* dropped_ LMN_GUARDED_BY(lock_) = nullptr;
+  std::atomic<bool> has_dropped_ = false;
   Head* free_heads_ LMN_GUARDED_BY(lock_) = nullptr;
   std::size_t chunk_count_ LMN_GUARDED_BY(lock_) = 0;
   std::uint32_t head_count_ LMN_GUARDED_BY(lock_) = 0;

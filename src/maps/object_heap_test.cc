@@ -81,9 +81,10 @@ TEST_F(Heap, ObjectsAreFoundWhileTheyLive) {
   EXPECT_EQ(heap->find(object - 1).size_bytes, 0u) << "the header is no part of it";
   const std::uint32_t serial = heap->find(object).serial;
   heap->release(object);
-  EXPECT_EQ(heap->find(object).size_bytes, 0u);
   heap->release(object);
   EXPECT_EQ(heap->object_count(), 0u);
+  heap->reclaim();
+  EXPECT_EQ(heap->find(object).size_bytes, 0u);
   ASSERT_EQ(make(), object) << "freed memory is used first";
   EXPECT_NE(heap->find(object).serial, serial);
   EXPECT_EQ(heap->find(0).size_bytes, 0u);
@@ -116,6 +117,8 @@ TEST_F(Heap, EndsWhenItIsFull) {
   }
   EXPECT_GT(count, 10'000u);
   heap->release(last);
+  EXPECT_EQ(heap->allocate(layout), 0u) << "a program may still read what was dropped";
+  heap->reclaim();
   EXPECT_EQ(heap->allocate(layout), last);
 }
 
@@ -128,6 +131,11 @@ TEST_F(Heap, ReferencesAreCounted) {
   heap->release(counted);
   EXPECT_NE(heap->find(counted).size_bytes, 0u);
   heap->release(counted);
+  EXPECT_TRUE(heap->find(counted).is_dropped);
+  EXPECT_EQ(heap->find(counted).size_bytes, 80u) << "for who still reads it";
+  EXPECT_FALSE(heap->acquire(counted));
+  EXPECT_EQ(heap->node_at(counted + 8), nullptr) << "it cannot be hung up any more";
+  heap->reclaim();
   EXPECT_EQ(heap->find(counted).size_bytes, 0u);
   EXPECT_FALSE(heap->acquire(counted));
 }

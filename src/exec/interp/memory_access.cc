@@ -76,7 +76,8 @@ Object sized_object(const Machine& machine, const Shadow& shadow) {
 Object heap_object(const Machine& machine, const Shadow& shadow) {
   Object object;
   const ObjectHeap::Found found = machine.context->objects->find(shadow.object);
-  if (found.size_bytes == 0 || found.serial != shadow.detail) {
+  const bool is_kept = !found.is_dropped || (shadow.rights & kMayOutlive) != 0;
+  if (found.size_bytes == 0 || found.serial != shadow.detail || !is_kept) {
     object.problem = TrapReason::kReleasedMemory;
     return object;
   }
@@ -448,6 +449,7 @@ void note_loaded_object(Machine& machine, std::uint8_t reg) {
   const ObjectHeap::Found found = heap->find(address);
   if (found.size_bytes == 0 || found.base != address) return;
   machine.shadow[reg] = Shadow::object_of(address, found.serial, kNoReference);
+  machine.shadow[reg].rights = kMayOutlive;
 }
 
 void mark_written(Frame& frame, std::uint32_t offset, std::uint64_t size_bytes) {

@@ -102,6 +102,9 @@ enum : std::uint8_t {
   // Of a number that came out of an object of the kernel: it may be the address of another, which
   // is read with zeros where there is nothing to read.
   kMayProbe = 1u << 2,
+  // Of an object that was loaded from a map's value: it may be read on when its owner has dropped
+  // it meanwhile, as under the kernel's RCU.
+  kMayOutlive = 1u << 3,
 };
 
 // No reference keeps the object; it lives as long as the run.
