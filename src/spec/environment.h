@@ -33,9 +33,9 @@ struct Environment {
   std::span<const KfuncProto> kfuncs;  // sorted by name; some are known only to be refused
   // Whether packets may be read by LD_ABS and LD_IND. Linux allows it to some types, not to XDP.
   bool has_classic_access = false;
-  // The types of the kernel whose objects (tasks, cgroups, its own maps) programs may look into. Null
-  // where there is no kernel around the program, as in the engine: such an object is then a handle
-  // that calls give and take, by the name of its type.
+  // The types of the kernel whose objects (tasks, cgroups, its own maps) programs may look into.
+  // Null where there is no kernel around the program, as in the engine: such an object is then a
+  // handle that calls give and take, by the name of its type.
   const Btf* kernel_types = nullptr;
 
   const HelperProto* find_helper(std::uint32_t id) const;

@@ -156,7 +156,9 @@ bool take_ownership(Call& call, std::uint8_t reg, const KfuncArg& arg) {
 bool check_object(Call& call, std::uint8_t reg, const KfuncArg& arg) {
   if (!check_unmodified(call, reg, ValueKind::kObject)) return false;
   const ObjectHeap::Found found = heap_of(call).find(value_of(call, reg));
-  if (found.size_bytes == 0 || found.serial != shadow_of(call, reg).detail) {
+  const Shadow& shadow = shadow_of(call, reg);
+  const bool is_kept = !found.is_dropped || (shadow.rights & kMayOutlive) != 0;
+  if (found.size_bytes == 0 || found.serial != shadow.detail || !is_kept) {
     return fail(call, TrapReason::kReleasedMemory, reg);
   }
   return take_ownership(call, reg, arg);
@@ -166,7 +168,8 @@ bool check_object(Call& call, std::uint8_t reg, const KfuncArg& arg) {
 bool check_node(Call& call, std::uint8_t reg, const KfuncArg& arg) {
   if (!check_kind(call, reg, ValueKind::kObject)) return false;
   const ObjectHeap::Found found = heap_of(call).find(value_of(call, reg));
-  if (found.base != shadow_of(call, reg).object || found.serial != shadow_of(call, reg).detail) {
+  const Shadow& shadow = shadow_of(call, reg);
+  if (found.base != shadow.object || found.serial != shadow.detail || found.is_dropped) {
     return fail(call, TrapReason::kReleasedMemory, reg);
   }
   if (heap_of(call).node_at(value_of(call, reg)) == nullptr) {
@@ -495,77 +498,10 @@ std::uint64_t call_body(Call& call, HelperFn body) {
   return result;
 }
 
-bool is_argument_supported(KfuncArgKind kind) {
-  switch (kind) {
-    case KfuncArgKind::kNone:
-    case KfuncArgKind::kScalar:
-    case KfuncArgKind::kConstScalar:
-    case KfuncArgKind::kLocalTypeId:
-    case KfuncArgKind::kMem:
-    case KfuncArgKind::kMemSized:
-    case KfuncArgKind::kSize:
-    case KfuncArgKind::kConstSize:
-    case KfuncArgKind::kMap:
-    case KfuncArgKind::kCtx:
-    case KfuncArgKind::kIgnored:
-    case KfuncArgKind::kMeta:
-    case KfuncArgKind::kNodeOffset:
-    case KfuncArgKind::kString:
-    case KfuncArgKind::kDynptr:
-    case KfuncArgKind::kIterator:
-    case KfuncArgKind::kIrqFlag:
-    case KfuncArgKind::kAllocObject:
-    case KfuncArgKind::kRefcounted:
-    case KfuncArgKind::kListHead:
-    case KfuncArgKind::kListNode:
-    case KfuncArgKind::kRbRoot:
-    case KfuncArgKind::kRbNode:
-    case KfuncArgKind::kCallback:
-    case KfuncArgKind::kKernelObject:
-    case KfuncArgKind::kResSpinLock:
-    case KfuncArgKind::kTimer:
-    case KfuncArgKind::kWorkqueue:
-      return true;
-    case KfuncArgKind::kKernelTypeId:
-    case KfuncArgKind::kPercpuObject:
-    case KfuncArgKind::kTaskWork:
-      return false;
-  }
-  return false;
-}
-
-bool is_result_supported(KfuncRet ret) {
-  switch (ret) {
-    case KfuncRet::kVoid:
-    case KfuncRet::kScalar:
-    case KfuncRet::kMem:
-    case KfuncRet::kMemOfSize:
-    case KfuncRet::kAllocObject:
-    case KfuncRet::kSameObject:
-    case KfuncRet::kListNode:
-    case KfuncRet::kRbNode:
-    case KfuncRet::kKernelObject:
-    case KfuncRet::kArenaPointer:
-      return true;
-    case KfuncRet::kCtxObject:
-    case KfuncRet::kUntrusted:
-    case KfuncRet::kPercpuObject:
-      return false;
-  }
-  return false;
-}
-
 }  // namespace
 
 bool is_engine_kfunc(const KfuncProto& proto) {
   return (proto.flags & (kSectionFlags | kKfThrows | kKfTrap)) != 0;
-}
-
-bool is_kfunc_supported(const KfuncProto& proto) {
-  for (const KfuncArg& arg : proto.args) {
-    if (!is_argument_supported(arg.kind)) return false;
-  }
-  return is_result_supported(proto.ret);
 }
 
 void set_kfunc_callback_arguments(Machine& machine, std::span<const std::uint64_t> args) {
