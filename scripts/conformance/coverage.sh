@@ -21,7 +21,9 @@ tests_of() {
       echo lmn_helpers_test lmn_helpers_differential_test lmn_helper_programs_differential_test \
         lmn_value_programs_differential_test lmn_sockets_differential_test \
         lmn_btf_show_differential_test lmn_isa_differential_test ;;
-    maps) echo lmn_maps_test lmn_maps_contract_test lmn_value_programs_differential_test ;;
+    maps)
+      echo lmn_maps_test lmn_maps_contract_test lmn_map_values_test lmn_maps_dump_test \
+        lmn_value_programs_differential_test lmn_isa_differential_test ;;
     packet)
       echo lmn_packet_test lmn_helpers_test lmn_helpers_differential_test \
         lmn_sockets_differential_test ;;

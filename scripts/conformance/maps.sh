@@ -11,7 +11,8 @@ dir=${LMN_BUILD_DIR:-build/dev}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0
-LMN_CONTRACT_OPERATIONS=$operations "$dir/tests/contract/lmn_maps_contract_test" > "$log" 2>&1 || status=1
+export LMN_CONTRACT_OPERATIONS=$operations
+"$dir/tests/contract/lmn_maps_contract_test" > "$log" 2>&1 || status=1
 "$dir/tests/contract/lmn_map_values_test" >> "$log" 2>&1 || status=1
 if grep -q 'SKIPPED' "$log"; then
   grep -m1 -A1 'Skipped' "$log" || true
@@ -23,7 +24,9 @@ awk '
   /^operations / { done = $2 }
   /^calls / { printf "%-20s %12s batch calls equal\n", "all types", $2 }
   /^structs loaded / { printf "%-20s %12s structs read alike\n", "value types", $3 + 0 }
-  /^made [0-9]+, refused/ { printf "%-20s %12s maps with types made or refused alike\n", "creation", $2 + $4 }
+  /^made [0-9]+, refused/ {
+    printf "%-20s %12s maps with types made or refused alike\n", "creation", $2 + $4
+  }
   /^\[ +(OK|FAILED) +\] EveryRow/ && !/GetParam/ || /^\[ +FAILED +\] EveryRow.*ms\)/ {
     split($0, parts, "/"); split(parts[3], word, /[ ,]/)
     verdict = $0 ~ /OK/ ? "equal" : "DIFFERENT"

@@ -4,12 +4,12 @@
 // map, key and value that the timer lies in.
 //
 // What a timer is and when it fires: maps/deferred_calls.h. Here are the arguments' checks and
-// errnos. The field must lie in an element of the map it is given with, where the types of the
-// map's value have a timer: the checked interpreter runs programs that no verifier has seen. A map
-// that no handle or pin of user space holds has no timers: they would keep alive the program that
-// keeps alive the map. Threads: any worker. Tested by
-// tests/differential/value_programs_test.cc. Source: Linux 6.18, kernel/bpf/helpers.c (bpf_timer_init,
-// __bpf_async_init, bpf_timer_start ...).
+// errnos. The field must lie in an element of the map it is given with, where the types of the map's
+// value have a timer: the checked interpreter runs programs that no verifier has seen.
+// A map that no handle or pin of user space holds has no timers: they would keep alive the program
+// that keeps alive the map.
+// Threads: any worker. Tested by tests/differential/value_programs_test.cc.
+// Source: Linux 6.18, kernel/bpf/helpers.c (bpf_timer_init, __bpf_async_init, bpf_timer_start ...).
 #include <linux/bpf.h>
 
 #include <cerrno>

@@ -169,7 +169,7 @@ constexpr std::string_view lack_words(Lack lack) {
     case Lack::kNothing:
       return {};
     case Lack::kNoAsync:
-      return "LMN has no timers and work queues of map values yet; nothing would run the callback";
+      return "LMN cancels a timer where it is asked to: bpf_timer_cancel";
     case Lack::kNoCgroup:
       return "needs the cgroups of a kernel, which a user-space engine does not have";
     case Lack::kNoCrypto:

@@ -156,7 +156,9 @@ bool take_ownership(Call& call, std::uint8_t reg, const KfuncArg& arg) {
 bool check_object(Call& call, std::uint8_t reg, const KfuncArg& arg) {
   if (!check_unmodified(call, reg, ValueKind::kObject)) return false;
   const ObjectHeap::Found found = heap_of(call).find(value_of(call, reg));
-  if (found.size_bytes == 0 || found.serial != shadow_of(call, reg).detail) {
+  const Shadow& shadow = shadow_of(call, reg);
+  const bool is_kept = !found.is_dropped || (shadow.rights & kMayOutlive) != 0;
+  if (found.size_bytes == 0 || found.serial != shadow.detail || !is_kept) {
     return fail(call, TrapReason::kReleasedMemory, reg);
   }
   return take_ownership(call, reg, arg);
@@ -166,7 +168,8 @@ bool check_object(Call& call, std::uint8_t reg, const KfuncArg& arg) {
 bool check_node(Call& call, std::uint8_t reg, const KfuncArg& arg) {
   if (!check_kind(call, reg, ValueKind::kObject)) return false;
   const ObjectHeap::Found found = heap_of(call).find(value_of(call, reg));
-  if (found.base != shadow_of(call, reg).object || found.serial != shadow_of(call, reg).detail) {
+  const Shadow& shadow = shadow_of(call, reg);
+  if (found.base != shadow.object || found.serial != shadow.detail || found.is_dropped) {
     return fail(call, TrapReason::kReleasedMemory, reg);
   }
   if (heap_of(call).node_at(value_of(call, reg)) == nullptr) {
