@@ -142,7 +142,9 @@ class TrieRun {
     std::memcpy(&expected, out, sizeof expected);
     const auto* found = static_cast<const std::uint64_t*>(map_->lookup(address.data(), 0));
     ASSERT_EQ(found != nullptr, is_there);
-    if (is_there) ASSERT_EQ(*found, expected);
+    if (is_there) {
+      ASSERT_EQ(*found, expected);
+    }
   }
 
   Shape shape_;

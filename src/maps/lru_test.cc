@@ -103,7 +103,9 @@ TEST(LruHashMap, WhatIsUsedBetweenTwoPassesStays) {
     const std::uint64_t value = 5;
     EXPECT_EQ(map->update(&hot, &value, 0, 0), 0);
     for (std::uint32_t key = 0; key < 10'000; ++key) {
-      if (key % 20 == 0) ASSERT_NE(map->lookup(&hot, 0), nullptr) << key;
+      if (key % 20 == 0) {
+        ASSERT_NE(map->lookup(&hot, 0), nullptr) << key;
+      }
       ASSERT_EQ(map->update(&key, &value, 0, 0), 0);
       ASSERT_EQ(map->element_count(), std::min<std::int64_t>(key + 2, 50));
     }
