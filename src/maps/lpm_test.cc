@@ -240,8 +240,9 @@ class NestedPrefixes {
     return lpm_find(index_.descriptor(), reinterpret_cast<const std::uint8_t*>(&data));
   }
   void change(std::mt19937& random) {
-    toggle(kAddress, random() % 16 * 2 + 1);
-    toggle((kAddress & 0xfffc0000) | 0x20000 | random() % 1024, 25 + random() % 8);
+    const auto draw = [&](std::uint32_t end) { return static_cast<std::uint32_t>(random() % end); };
+    toggle(kAddress, draw(16) * 2 + 1);
+    toggle((kAddress & 0xfffc0000) | 0x20000 | draw(1024), 25 + draw(8));
   }
 
  private:
