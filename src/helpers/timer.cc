@@ -4,7 +4,7 @@
 // map, key and value that the timer lies in.
 //
 // What a timer is and when it fires: maps/deferred_calls.h. Here are the arguments' checks and
-// errnos. The field must lie in an element of the map it is given with, where the types of the map's
+// errnos. The field must lie in an element of the map it is given with, where the types of the
 // value have a timer: the checked interpreter runs programs that no verifier has seen.
 // A map that no handle or pin of user space holds has no timers: they would keep alive the program
 // that keeps alive the map.
