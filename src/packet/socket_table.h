@@ -142,7 +142,7 @@ class SocketTable {
 
   std::deque<Socket> sockets_;
   std::unordered_map<const void*, const Socket*> by_address_;
-  Sockets listeners_;  // TCP
+  Sockets listeners_;                                      // TCP
   std::unordered_map<Key, Sockets, KeyHash> connections_;  // TCP only
   std::unordered_map<Key, Sockets, KeyHash> bound_;
   std::uint32_t syncookies_ = 1;

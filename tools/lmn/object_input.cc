@@ -7,8 +7,11 @@
 #include <fmt/ranges.h>
 #include <linux/bpf.h>
 
+#include <algorithm>
+
 #include "abi/limits.h"
 #include "base/file.h"
+#include "insn/insn_table.h"
 #include "kfuncs/kernel_types.h"
 #include "object/object_reader.h"
 
@@ -36,7 +39,8 @@ bool has_defect(const ObjectSpec& spec) {
   return false;
 }
 
-// The running kernel's types, or null where it does not show them.
+}  // namespace
+
 std::shared_ptr<const Btf> kernel_btf() {
   const auto bytes = read_file("/sys/kernel/btf/vmlinux", kKernelBtfBytesMax);
   if (!bytes) return nullptr;
@@ -44,7 +48,14 @@ std::shared_ptr<const Btf> kernel_btf() {
   return btf ? *btf : nullptr;
 }
 
-}  // namespace
+bool calls_helper(const ObjectSpec& spec, std::uint32_t helper_id) {
+  const auto is_call = [&](const Insn& insn) {
+    return is_helper_call(insn) && static_cast<std::uint32_t>(insn.imm) == helper_id;
+  };
+  return std::ranges::any_of(spec.programs, [&](const ProgramSpec& program) {
+    return std::ranges::any_of(program.insns, is_call);
+  });
+}
 
 Result<ObjectSpec> load_object_file(const std::string& path) {
   LMN_TRY(const std::vector<std::uint8_t> bytes, read_file(path, limits::kObjectBytesMax));

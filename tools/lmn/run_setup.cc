@@ -110,6 +110,8 @@ Result<void> RunBuilder::load_object() {
   }
   if (words_.untrusted) engine_options.strictness = Strictness::kUntrusted;
   LMN_TRY(setup_.engine, Engine::create(engine_options));
+  // Megabytes of types: only for who shows values by them.
+  if (calls_helper(spec, BPF_FUNC_snprintf_btf)) setup_.engine->set_kernel_types(kernel_btf());
   LoadOptions options;
   options.object_name = object_name_of(words_.object);
   options.programs.push_back(chosen->name);
