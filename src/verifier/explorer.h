@@ -27,7 +27,8 @@
 //   exception.cc   bpf_throw and who catches it
 //   fastcall.cc    stack around calls that leave registers alone
 //   precision.cc   which numbers a decision depended on
-//   liveness.cc    which registers can still be read
+//   liveness.cc    which registers and stack slots the code can still read
+//   stack_use.cc   which of those slots a walked path did read
 //
 // A method that judges returns false when the program is refused; the reason is then in report().
 // Invariants: (1) after a refusal nothing more is walked; (2) processed() never exceeds the limit;
