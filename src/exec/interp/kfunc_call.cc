@@ -465,8 +465,8 @@ bool set_result(Call& call, std::uint64_t result) {
     case KfuncRet::kKernelObject:
       return set_kernel_object_result(call, result);
     case KfuncRet::kArenaPointer:
-      machine.value[0] = result;
-      machine.shadow[0] = Shadow::arena(call.values[0]);
+      // To Linux a `void *` of a call is a number: arithmetic on it has 64 bits until it is cast.
+      machine.set_scalar(0, result);
       return true;
     case KfuncRet::kCtxObject:
     case KfuncRet::kUntrusted:

@@ -241,7 +241,7 @@ static __s64 put_object(struct holder* holder, __u8 number) {
 }
 
 static __s64 change_holder(struct holder* holder, const struct operation* op) {
-  switch (op->what % 5) {
+  switch (op->what % 6) {
     case 0:
     case 1:
       return put_object(holder, op->argument);
@@ -258,9 +258,17 @@ static __s64 change_holder(struct holder* holder, const struct operation* op) {
       struct object* seen = holder->first;
       return seen ? (__s64)seen->twice : 3000;
     }
-    default: {
+    case 4: {
       struct object* seen = holder->second;
       return seen ? (__s64)seen->number : 4000;
+    }
+    default: {
+      // What was seen can be read on after it was taken out and dropped.
+      struct object* seen = holder->first;
+      if (!seen) return 6000;
+      struct object* taken = bpf_kptr_xchg(&holder->first, 0);
+      if (taken) bpf_obj_drop_impl(taken, 0);
+      return seen->twice;
     }
   }
 }
