@@ -10,9 +10,8 @@
 //
 // A kptr whose struct the kernel has by name holds that, else an object that the program allocated.
 //
-// Not done yet: what is protected by RCU must outlive the section, and the heap of allocated
-// objects (maps/object_heap.h) frees at once. A program that loads a kptr, takes the object out,
-// drops it and reads on is accepted, as in Linux, and then stopped by the checked interpreter.
+// A program that loads a kptr, takes the object out, drops it and reads on is accepted, as in
+// Linux: the heap of allocated objects keeps what is dropped until no program runs.
 // Tested by object_test.cc.
 // Source: Linux 6.18, kernel/bpf/verifier.c (map_kptr_match_type, check_map_kptr_access,
 // process_kptr_func, btf_ld_kptr_type), kernel/bpf/btf.c (btf_parse_kptr).
