@@ -124,7 +124,7 @@ TEST_F(BtfShowNested, ZeroesAreLeftOut) {
   EXPECT_EQ(show(type_, value), "(struct nested){\n}\n");
   value.first = 3;
   value.bits = 0x21;
-  std::strcpy(value.text, "a\n");
+  std::memcpy(value.text, "a\n", 2);
   value.numbers[1] = 7;
   value.inner[0] = 5;
   EXPECT_EQ(show(type_, value),
