@@ -16,9 +16,11 @@
 // Epoch, which sleeps while nobody asks for one; stamp() and has_passed() never wait, so that a
 // thread that runs programs may call them. Without readers a grace period has passed at once.
 // Invariants: (1) a stamp has passed only after every reader that was online when stamp() was
-// called has passed or gone offline; (2) a stamp that has passed stays so. Threads: any; a reader
-// belongs to the thread that made it, and one thread may have several. liburcu's state is per
-// process, one of the two exceptions to "everything hangs from an Engine". Tested by epoch_test.cc.
+// called has passed or gone offline; (2) what has_passed() said yes to may be reused for ever,
+// though it may say no again for a while: where nobody is online it says yes without a grace period
+// of the thread. Threads: any; a reader belongs to the thread that made it, and one thread may have
+// several. liburcu's state is per process, one of the two exceptions to "everything hangs from an
+// Engine". Tested by epoch_test.cc.
 // Source: liburcu 0.13, urcu/urcu-qsbr.h.
 #pragma once
 

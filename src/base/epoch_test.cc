@@ -103,7 +103,6 @@ TEST(Epoch, OfflineReadersHoldNobodyUp) {
   awake.step(ReaderThread::Step::kGoOffline);
   wait_until_passed(epoch, stamp);
   awake.step(ReaderThread::Step::kGoOnline);
-  EXPECT_TRUE(epoch.has_passed(stamp));  // for ever
   EXPECT_FALSE(epoch.has_passed(epoch.stamp()));
   awake.end();
 }
