@@ -162,6 +162,11 @@ bool Explorer::find_points() {
       const HelperProto* proto = env_.find_helper(static_cast<std::uint32_t>(insn.imm));
       calls_back = proto != nullptr && (proto->flags & kHelperCallsBack) != 0;
     }
+    // What is known there is looked at before one more path begins: callbacks that set timers anew
+    // would never end.
+    const bool calls_later = (kfunc != nullptr && (kfunc->flags & kKfCallsLater) != 0) ||
+                             (is_helper_call(insn) && insn.imm == BPF_FUNC_timer_set_callback);
+    if (calls_later) mark(here, kPrunePoint);
     if (calls_back) {
       mark(here, kPrunePoint | kForced | kCallsBack | kJumpPoint);
       mark(next, kJumpPoint);

@@ -289,6 +289,7 @@ bool Explorer::push_callback(const HelperProto& proto, const CallFacts& facts) {
     path->frames.clear();
     path->references.clear();
     path->active_locks = path->active_rcu = path->active_preempt = path->active_interrupts = 0;
+    path->may_goto_depth = path->callback_unroll_depth = 0;
     path->history.clear();
     if (path->parent != nullptr) --path->parent->branches;
     path->parent = nullptr;
