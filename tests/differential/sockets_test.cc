@@ -58,6 +58,7 @@ constexpr std::size_t kSourceIpv6Field = 7;
 constexpr std::size_t kDestinationIpv4Field = 13;
 constexpr std::size_t kDestinationIpv6Field = 14;
 constexpr std::size_t kStateField = 18;
+constexpr std::size_t kQueueField = 19;
 constexpr std::size_t kDestinationIpv4HalfField = 21;
 
 struct Answer {
@@ -266,6 +267,8 @@ class World {
     if (is_answer) std::memcpy(&answer, (*value)->data(), sizeof answer);
     // What the kernel keeps as the IPv6 addresses of an IPv4 socket, or as the peer's IPv4 address
     // of an IPv6 socket, depends on how it came to be.
+    // The queue of the last packet, which only the kernel may know.
+    answer.fields[kQueueField] = 0;
     if (answer.fields[kFamilyField] == AF_INET6) {
       answer.fields[kDestinationIpv4Field] = answer.fields[kDestinationIpv4HalfField] = 0;
     }
