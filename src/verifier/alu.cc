@@ -396,11 +396,13 @@ bool Explorer::add_to_pointer(const Insn& insn, AluOp op, const RegState& pointe
     // Both are below 2^29 in size: the sum cannot overflow.
     const auto by = static_cast<std::int32_t>(number.var.constant_value());
     out.offset += op == AluOp::kAdd ? by : -by;
+    // Who lay at or past the packet's end need not when it is moved back.
+    if (pointer.is_packet() && out.range < 0 && out.offset < pointer.offset) out.range = 0;
   } else {
     out.var = apply(op, pointer.var, number.var);
     if (pointer.is_packet()) {
       out.id = new_id();
-      if (op == AluOp::kAdd || number.var.whole.smin < 0) out.range = 0;
+      if (op == AluOp::kAdd || number.var.whole.smin < 0 || out.range < 0) out.range = 0;
     }
   }
   if (!check_offset_sane(out, pointer.kind, pointer.flags)) return false;

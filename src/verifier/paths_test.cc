@@ -100,6 +100,19 @@ std::vector<Case> memory_cases() {
           Rule::kPacketBounds, "PacketOneTooFar",
           join({kPacket, "r4 += 14\nif r4 > r3 goto out\nr0 = *(u8 *)(r2 +14)\nout:\n", kReturn}),
           "off=14 size=1"),
+      reject(Rule::kPacketBounds, "MovedBackFromPastTheEnd",
+             join({kPacket, R"(
+                 r4 += 43
+                 if r4 > r3 goto past
+                 goto out
+               past:
+                 r4 -= 3
+                 if r4 > r3 goto out
+                 r0 = *(u8 *)(r2 +40)
+               out:
+             )",
+                   kReturn}),
+             "invalid access to packet"),
       reject(Rule::kPacketBounds, "PacketWrongBranch",
              join({kPacket,
                    "r4 += 14\nif r4 > r3 goto bad\nr0 = 2\nexit\nbad:\nr0 = *(u8 *)(r2 +0)\n"
