@@ -94,7 +94,7 @@ Result<std::size_t> ConntrackTable::read_host(Jiffies now) {
         return {};
       }));
   std::size_t added = 0;
-  for (const ConntrackRecord& record : records) added += add(record, now) ? 1 : 0;
+  for (const ConntrackRecord& record : records) added += add_of_host(record, now) ? 1 : 0;
   return added;
 }
 

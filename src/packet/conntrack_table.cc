@@ -281,21 +281,32 @@ bool ConntrackTable::is_known(const ConntrackTuple& tuple, const ConntrackZone& 
 }
 
 bool ConntrackTable::insert_locked(Connection& connection, Jiffies now) noexcept {
+  for (std::uint8_t direction = 0; direction < 2; ++direction) {
+    const std::uint16_t list_zone = connection.zone.id_of(direction);
+    if (!is_known(connection.tuples[direction], connection.zone, list_zone)) continue;
+    confirm(connection, now);
+    return false;
+  }
+  link_locked(connection, now);
+  return true;
+}
+
+// What is refused has been marked as well: its timeout is a point in time from then on.
+void ConntrackTable::confirm(Connection& connection, Jiffies now) noexcept {
   const std::uint64_t status = status_of(connection);
   const auto timeout = field<std::uint32_t>(connection, options_.layout.timeout);
   const bool is_confirmed = (status & kCtConfirmed) != 0;
   set_field(connection, options_.layout.timeout, is_confirmed ? timeout : timeout + now);
   set_status(connection, status | kCtConfirmed);
-  for (std::uint8_t direction = 0; direction < 2; ++direction) {
-    const std::uint16_t list_zone = connection.zone.id_of(direction);
-    if (is_known(connection.tuples[direction], connection.zone, list_zone)) return false;
-  }
+}
+
+void ConntrackTable::link_locked(Connection& connection, Jiffies now) noexcept {
+  confirm(connection, now);
   connection.is_inserted = true;
   connection.references = 2;
   set_field(connection, options_.layout.use, connection.references);
   link(connection, 0);
   link(connection, 1);
-  return true;
 }
 
 void ConntrackTable::set_timeout_locked(Connection& connection, std::uint64_t jiffies,
@@ -396,16 +407,35 @@ std::uint8_t* ConntrackTable::image(Connection& connection) noexcept {
 
 // --- what people call
 
-bool ConntrackTable::add(const ConntrackRecord& record, Jiffies now) {
-  const SpinGuard guard(lock_);
+// The connection of a record, not inserted; null when there is no room.
+ConntrackTable::Connection* ConntrackTable::allocate_of(const ConntrackRecord& record,
+                                                        Jiffies now) noexcept {
   Connection* connection = allocate_locked(record.original, record.reply, record.zone, now);
-  if (connection == nullptr) return false;
+  if (connection == nullptr) return nullptr;
   set_timeout_locked(*connection, record.timeout_s * kJiffiesPerSecond, now);
   set_status(*connection, record.status & ~std::uint64_t{kCtConfirmed | kCtDying});
   if (options_.layout.mark) set_field(*connection, *options_.layout.mark, record.mark);
+  return connection;
+}
+
+bool ConntrackTable::add(const ConntrackRecord& record, Jiffies now) {
+  const SpinGuard guard(lock_);
+  Connection* connection = allocate_of(record, now);
+  if (connection == nullptr) return false;
   const bool is_new = insert_locked(*connection, now);
   drop_reference(*connection);
   return is_new;
+}
+
+// With zones that count for one direction only, which of two connections is refused depends on
+// their order: what the host has is right in any.
+bool ConntrackTable::add_of_host(const ConntrackRecord& record, Jiffies now) {
+  const SpinGuard guard(lock_);
+  Connection* connection = allocate_of(record, now);
+  if (connection == nullptr) return false;
+  link_locked(*connection, now);
+  drop_reference(*connection);
+  return true;
 }
 
 std::size_t ConntrackTable::expire(Jiffies now) noexcept {

@@ -217,6 +217,10 @@ class ConntrackTable {
                               std::optional<std::uint16_t> port) noexcept;
   void choose_source_port(ConntrackTuple& tuple, const Connection& connection) noexcept;
   bool insert_locked(Connection& connection, Jiffies now) noexcept;
+  void confirm(Connection& connection, Jiffies now) noexcept;
+  void link_locked(Connection& connection, Jiffies now) noexcept;
+  bool add_of_host(const ConntrackRecord& record, Jiffies now);
+  Connection* allocate_of(const ConntrackRecord& record, Jiffies now) noexcept;
   Connection* allocate_locked(const ConntrackTuple& original, const ConntrackTuple& reply,
                               const ConntrackZone& zone, Jiffies now) noexcept;
   bool make_room(Jiffies now) noexcept;

@@ -195,7 +195,8 @@ TEST_F(Conntrack, TheHostsTableIsRead) {
     for (const std::string& line : apart) {
       // It ended on one side, and will on the other before this is printed.
       if (seconds_left[line] <= 1) continue;
-      ADD_FAILURE() << (theirs.contains(line) ? "only the kernel has: " : "only we have: ") << line;
+      ADD_FAILURE() << (theirs.contains(line) ? "only the kernel has: " : "only we have: ") << line
+                    << ", for " << seconds_left[line] << " s";
     }
   });
   if (!skip_reason_.empty()) GTEST_SKIP() << skip_reason_;
