@@ -24,6 +24,19 @@ std::vector<Case> value_and_pointer_cases() {
              "R1 pointer arithmetic with *= operator prohibited"),
       accept(Rule::kPointerArithmetic, "PointerPlusConstant",
              join({"r2 = r10\nr2 += -8\n*(u64 *)(r2 +0) = 1\n", kReturn})),
+      reject(Rule::kPacketBounds, "MovedBackFromPastTheEnd",
+             join({kPacket, R"(
+                 r4 += 43
+                 if r4 > r3 goto past
+                 goto out
+               past:
+                 r4 -= 3
+                 if r4 > r3 goto out
+                 r0 = *(u8 *)(r2 +40)
+               out:
+             )",
+                   kReturn}),
+             "invalid access to packet"),
       reject(Rule::kPointerArithmetic, "MapPlusOne", join({"r1 = map[idx:0]\nr1 += 1\n", kReturn}),
              "pointer arithmetic on map_ptr prohibited"),
       reject(Rule::kNotAPointer, "NumberAsPointer", "r2 = 5\nr0 = *(u32 *)(r2 +0)\nexit",
@@ -100,19 +113,6 @@ std::vector<Case> memory_cases() {
           Rule::kPacketBounds, "PacketOneTooFar",
           join({kPacket, "r4 += 14\nif r4 > r3 goto out\nr0 = *(u8 *)(r2 +14)\nout:\n", kReturn}),
           "off=14 size=1"),
-      reject(Rule::kPacketBounds, "MovedBackFromPastTheEnd",
-             join({kPacket, R"(
-                 r4 += 43
-                 if r4 > r3 goto past
-                 goto out
-               past:
-                 r4 -= 3
-                 if r4 > r3 goto out
-                 r0 = *(u8 *)(r2 +40)
-               out:
-             )",
-                   kReturn}),
-             "invalid access to packet"),
       reject(Rule::kPacketBounds, "PacketWrongBranch",
              join({kPacket,
                    "r4 += 14\nif r4 > r3 goto bad\nr0 = 2\nexit\nbad:\nr0 = *(u8 *)(r2 +0)\n"
