@@ -9,15 +9,9 @@
 // Tested by helpers_test.cc and tests/differential/helpers_test.cc.
 // Source: Linux 6.18, kernel/bpf/helpers.c; include/linux/jiffies.h (INITIAL_JIFFIES).
 #include "helpers/bodies.h"
+#include "packet/jiffies.h"
 
 namespace lmn {
-namespace {
-
-constexpr std::uint64_t kJiffiesPerSecond = 250;
-constexpr std::uint64_t kNsPerJiffy = 1'000'000'000 / kJiffiesPerSecond;
-constexpr std::uint64_t kInitialJiffies = (1ull << 32) - 300 * kJiffiesPerSecond;
-
-}  // namespace
 
 LMN_HELPER_BODY(ktime_get_ns) { return context->clock->monotonic_ns(); }
 
@@ -27,8 +21,6 @@ LMN_HELPER_BODY(ktime_get_coarse_ns) { return context->clock->monotonic_coarse_n
 
 LMN_HELPER_BODY(ktime_get_tai_ns) { return context->clock->tai_ns(); }
 
-LMN_HELPER_BODY(jiffies64) {
-  return kInitialJiffies + context->clock->monotonic_ns() / kNsPerJiffy;
-}
+LMN_HELPER_BODY(jiffies64) { return jiffies_of(*context->clock); }
 
 }  // namespace lmn
