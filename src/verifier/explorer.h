@@ -502,6 +502,7 @@ class Explorer {
 // --- words for registers (words.cc)
 std::string kind_words(const RegState& reg);  // "map_value_or_null"
 std::string kind_words(RegKind kind, std::uint16_t flags);
-std::string bits_words(const Tnum<64>& bits);  // "(0x0; 0xff)"
+std::string_view iterator_words(KfuncIterator iterator);  // "num"
+std::string bits_words(const Tnum<64>& bits);             // "(0x0; 0xff)"
 
 }  // namespace lmn

@@ -19,30 +19,6 @@
 namespace lmn {
 namespace {
 
-std::string_view iterator_words(KfuncIterator iterator) {
-  switch (iterator) {
-    case KfuncIterator::kNone:
-      return "?";
-    case KfuncIterator::kNum:
-      return "num";
-    case KfuncIterator::kBits:
-      return "bits";
-    case KfuncIterator::kTask:
-      return "task";
-    case KfuncIterator::kTaskVma:
-      return "task_vma";
-    case KfuncIterator::kCss:
-      return "css";
-    case KfuncIterator::kCssTask:
-      return "css_task";
-    case KfuncIterator::kKmemCache:
-      return "kmem_cache";
-    case KfuncIterator::kDmabuf:
-      return "dmabuf";
-  }
-  return "?";
-}
-
 bool holds(const StackSlot& slot, SlotByte kind) {
   return std::ranges::all_of(slot.bytes, [&](SlotByte byte) { return byte == kind; });
 }

@@ -97,30 +97,6 @@ std::string dynptr_text(const RegState& dynptr) {
   return out + ")";
 }
 
-std::string_view iterator_word(std::uint32_t target) {
-  switch (static_cast<KfuncIterator>(target)) {
-    case KfuncIterator::kNone:
-      break;
-    case KfuncIterator::kNum:
-      return "num";
-    case KfuncIterator::kBits:
-      return "bits";
-    case KfuncIterator::kTask:
-      return "task";
-    case KfuncIterator::kTaskVma:
-      return "task_vma";
-    case KfuncIterator::kCss:
-      return "css";
-    case KfuncIterator::kCssTask:
-      return "css_task";
-    case KfuncIterator::kKmemCache:
-      return "kmem_cache";
-    case KfuncIterator::kDmabuf:
-      return "dmabuf";
-  }
-  return "<invalid>";
-}
-
 char slot_letter(SlotByte byte) {
   switch (byte) {
     case SlotByte::kInvalid:
@@ -229,8 +205,9 @@ std::string slot_text(const FrameState& frame, std::uint32_t frame_index, std::u
       // The first slot has the reference; iterator.cc.
       if (spilled.reference == 0) return {};
       return name + fmt::format("iter_{}(ref_id={},state={},depth={})",
-                                iterator_word(spilled.target), spilled.reference,
-                                spilled.range == 1 ? "drained" : "active", spilled.offset);
+                                iterator_words(static_cast<KfuncIterator>(spilled.target)),
+                                spilled.reference, spilled.range == 1 ? "drained" : "active",
+                                spilled.offset);
     default:
       return name + letters;
   }

@@ -75,6 +75,30 @@ std::string kind_words(RegKind kind, std::uint16_t flags) {
 
 std::string kind_words(const RegState& reg) { return kind_words(reg.kind, reg.flags); }
 
+std::string_view iterator_words(KfuncIterator iterator) {
+  switch (iterator) {
+    case KfuncIterator::kNone:
+      break;
+    case KfuncIterator::kNum:
+      return "num";
+    case KfuncIterator::kBits:
+      return "bits";
+    case KfuncIterator::kTask:
+      return "task";
+    case KfuncIterator::kTaskVma:
+      return "task_vma";
+    case KfuncIterator::kCss:
+      return "css";
+    case KfuncIterator::kCssTask:
+      return "css_task";
+    case KfuncIterator::kKmemCache:
+      return "kmem_cache";
+    case KfuncIterator::kDmabuf:
+      return "dmabuf";
+  }
+  return "<invalid>";
+}
+
 std::string bits_words(const Tnum<64>& bits) {
   if (bits.is_constant()) return fmt::format("{}", static_cast<std::int64_t>(bits.value));
   return fmt::format("({:#x}; {:#x})", bits.value, bits.mask);
