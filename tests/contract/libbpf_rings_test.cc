@@ -2,14 +2,16 @@
 //
 // Goal: a consumer (and a producer) that was written for the kernel's ring buffers reads (and
 // fills) ours unchanged. Method: libbpf itself, statically linked, maps our rings' files. Only the
-// two places where it asks the kernel about the descriptor are answered here (link option --wrap):
-// what kind of map it is, and that epoll shall watch it. libbpf's own words then go over the same
-// bytes that a program's output goes into, over many wraps of the ring.
+// places where it asks the kernel about the descriptor are answered here (link option --wrap): what
+// kind of map it is, that epoll shall watch it, and for perf the making of an event. libbpf's own
+// words then go over the same bytes that a program's output goes into, over many wraps of the ring.
 #include <bpf/libbpf.h>
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -17,6 +19,7 @@
 #include <random>
 #include <vector>
 
+#include "maps/perf_ring.h"
 #include "maps/ringbuf_map.h"
 #include "maps/user_ringbuf_map.h"
 
@@ -26,20 +29,28 @@ std::map<int, bpf_map_info>& known_rings() {
   static std::map<int, bpf_map_info> rings;
   return rings;
 }
+// The file that the next perf event is.
+int& perf_file() {
+  static int fd = -1;
+  return fd;
+}
+constexpr int kPerfMap = 1 << 20;  // stands for the descriptor of a perf event array
 }  // namespace
 
 extern "C" {
-int __real_epoll_ctl(int epoll, int operation, int fd, epoll_event* event);
-int __wrap_epoll_ctl(int epoll, int operation, int fd, epoll_event* event) {
-  // A memfd cannot be watched; the readers of an engine's rings watch the bell instead.
-  if (known_rings().contains(fd)) return 0;
-  return __real_epoll_ctl(epoll, operation, fd, event);
-}
+// A memfd cannot be watched; readers of an engine's rings watch the ring's bell instead.
+int __wrap_epoll_ctl(int, int, int, epoll_event*) { return 0; }
 int __wrap_bpf_obj_get_info_by_fd(int fd, void* info, unsigned* length) {
   const auto found = known_rings().find(fd);
   if (found == known_rings().end()) return -EBADF;
   std::memcpy(info, &found->second, std::min<std::size_t>(*length, sizeof(found->second)));
   return 0;
+}
+// perf_event_open: the only system call that libbpf makes by number here.
+long __wrap_syscall(long, ...) { return ::dup(perf_file()); }
+int __wrap_ioctl(int, unsigned long, ...) { return 0; }  // PERF_EVENT_IOC_ENABLE
+int __wrap_bpf_map_update_elem(int fd, const void*, const void*, __u64) {
+  return fd == kPerfMap ? 0 : -EBADF;
 }
 }
 
@@ -160,6 +171,54 @@ TEST(LibbpfRings, TheProducerFillsWhatProgramsDrain) {
   ASSERT_NO_FATAL_FAILURE(drain());
   EXPECT_EQ(got.size(), sent.size());
   EXPECT_TRUE(got == sent);
+}
+
+struct PerfReader {
+  std::vector<Bytes> samples;
+  std::uint64_t lost = 0;
+};
+void keep_sample(void* reader, int, void* data, __u32 size) {
+  const auto* bytes = static_cast<const std::uint8_t*>(data);
+  static_cast<PerfReader*>(reader)->samples.emplace_back(bytes, bytes + size);
+}
+void count_lost(void* reader, int, __u64 count) { static_cast<PerfReader*>(reader)->lost += count; }
+
+TEST(LibbpfRings, ThePerfReaderReadsSamplesAndIsToldOfLoss) {
+  auto ring = PerfRing::create(1);
+  ASSERT_TRUE(ring.has_value());
+  bpf_map_info info{};
+  info.type = BPF_MAP_TYPE_PERF_EVENT_ARRAY;
+  info.max_entries = 1;  // one CPU's
+  known_rings()[kPerfMap] = info;
+  perf_file() = (*ring)->memory()->fd();
+  PerfReader seen;
+  std::unique_ptr<perf_buffer, decltype(&perf_buffer__free)> reader(
+      perf_buffer__new(kPerfMap, 1, keep_sample, count_lost, &seen, nullptr), perf_buffer__free);
+  ASSERT_NE(reader, nullptr) << std::strerror(errno);
+
+  std::mt19937 random(20261122);
+  std::vector<Bytes> sent;
+  std::uint64_t refused = 0;
+  for (int i = 0; i < kRecords; ++i) {
+    Bytes record = make_record(random);
+    const std::size_t cut = record.empty() ? 0 : random() % record.size();
+    const std::span<const std::uint8_t> all(record);
+    if ((*ring)->output(all.first(cut), all.subspan(cut)) == 0) {
+      record.resize((record.size() + 4 + 7) / 8 * 8 - 4);  // perf's samples end on 8 bytes
+      sent.push_back(record);
+    } else {
+      ++refused;
+    }
+    if (random() % 8 == 0) ASSERT_EQ(perf_buffer__consume(reader.get()), 0);
+  }
+  ASSERT_EQ(perf_buffer__consume(reader.get()), 0);
+  ASSERT_EQ((*ring)->output({}, {}), 0);  // tells of what was lost last
+  ASSERT_EQ(perf_buffer__consume(reader.get()), 0);
+  sent.emplace_back(4);
+  EXPECT_GT(refused, 100u);
+  EXPECT_EQ(seen.lost, refused);
+  EXPECT_EQ(seen.samples.size(), sent.size());
+  EXPECT_TRUE(seen.samples == sent);
 }
 
 TEST(LibbpfRings, ARingIsNotTakenForTheOther) {
