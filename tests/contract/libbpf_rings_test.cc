@@ -122,7 +122,9 @@ TEST(LibbpfRings, TheConsumerReadsWhatProgramsOutput) {
       ASSERT_EQ(ring->output(record, 0), 0);
       sent.push_back(record);
     }
-    if (random() % 4 == 0) ASSERT_GE(ring_buffer__consume(reader.get()), 0);
+    if (random() % 4 == 0) {
+      ASSERT_GE(ring_buffer__consume(reader.get()), 0);
+    }
   }
   ASSERT_GE(ring_buffer__consume(reader.get()), 0);
   EXPECT_GT(discarded, 1000u);
@@ -209,7 +211,9 @@ TEST(LibbpfRings, ThePerfReaderReadsSamplesAndIsToldOfLoss) {
     } else {
       ++refused;
     }
-    if (random() % 8 == 0) ASSERT_EQ(perf_buffer__consume(reader.get()), 0);
+    if (random() % 8 == 0) {
+      ASSERT_EQ(perf_buffer__consume(reader.get()), 0);
+    }
   }
   ASSERT_EQ(perf_buffer__consume(reader.get()), 0);
   ASSERT_EQ((*ring)->output({}, {}), 0);  // tells of what was lost last
