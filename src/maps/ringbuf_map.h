@@ -56,6 +56,7 @@ class RingbufMap final : public Map {
   std::size_t consume(Visit visit) {
     std::size_t given = 0;
     std::uint64_t position = RingbufMemory::load_acquire(memory_.consumer_position());
+    if (position % 8 != 0) return 0;  // somebody wrote there: no record begins so
     while (position < producer_.load(std::memory_order_acquire)) {
       const std::uint32_t word = __atomic_load_n(memory_.header_at(position), __ATOMIC_ACQUIRE);
       if ((word & RingbufMemory::kBusyBit) != 0) break;

@@ -81,8 +81,9 @@ class Client {
     }
     return false;
   }
+  // As libbpf: behind a header in the ring's last 8 bytes the record begins at the data's start.
   void write(std::uint32_t word, std::span<const std::uint8_t> record) {
-    std::ranges::copy(record, data() + (producer() & mask()) + 8);
+    std::ranges::copy(record, data() + ((producer() + 8) & mask()));
     header(producer()) = word;
     producer() += (record.size() + 8 + 7) / 8 * 8;
   }
@@ -189,6 +190,16 @@ TEST(RingbufMap, AHostileConsumerCannotMakeReservationsOverlap) {
   EXPECT_EQ(ring->consume([](auto) {}), 2u);
 }
 
+TEST(RingbufMap, AConsumerPositionBetweenRecordsIsNotFollowed) {
+  auto ring = make_ringbuf(4096);
+  Client client(*ring);
+  const std::vector<std::uint8_t> record(24, 1);
+  ASSERT_EQ(ring->output(record, 0), 0);
+  client.consumer() = 3;  // no record begins there, nor at any such place
+  EXPECT_EQ(ring->consume([](auto) {}), 0u);
+  EXPECT_EQ(client.consumer(), 3u);
+}
+
 TEST(RingbufMap, AnUncommittedRecordHoldsBackLaterOnes) {
   auto ring = make_ringbuf(4096);
   void* first = ring->reserve(8);
@@ -259,6 +270,20 @@ TEST(UserRingbufMap, GivesWhatAClientWrote) {
   }
   ring->end_drain();
   EXPECT_TRUE(ring->begin_drain());
+}
+
+TEST(UserRingbufMap, ARecordBehindAHeaderInTheLastBytesIsAtTheStart) {
+  auto ring = make_ring<UserRingbufMap>(BPF_MAP_TYPE_USER_RINGBUF, 4096);
+  Client client(*ring);
+  std::span<std::uint8_t> sample;
+  const std::vector<std::uint8_t> first(4096 - 16, 1);  // up to the last 8 bytes
+  const std::vector<std::uint8_t> second(100, 2);
+  client.write(static_cast<std::uint32_t>(first.size()), first);
+  ASSERT_EQ(ring->next_sample(sample), 0);
+  ring->finish_sample(sample);
+  client.write(static_cast<std::uint32_t>(second.size()), second);
+  ASSERT_EQ(ring->next_sample(sample), 0);
+  EXPECT_TRUE(std::ranges::equal(sample, second));
 }
 
 TEST(UserRingbufMap, ChecksEveryWordOfAClient) {

@@ -38,7 +38,10 @@ int UserRingbufMap::next_sample(std::span<std::uint8_t>& sample) noexcept {
     return -EAGAIN;
   }
   if ((word & RingbufMemory::kBusyBit) != 0) return -ENODATA;
-  sample = {reinterpret_cast<std::uint8_t*>(header) + RingbufMemory::kHeaderBytes, size};
+  // Behind a header in the last 8 bytes the record begins at the start, where writers put it: only
+  // a record that itself runs over the end goes on in the second half.
+  const std::uint64_t start = (consumer_ + RingbufMemory::kHeaderBytes) & memory_.mask();
+  sample = {memory_.data() + start, size};
   return 0;
 }
 
