@@ -61,6 +61,8 @@ Result<HashTable> HashTable::create(const Shape& shape) {
       element_count += std::min(kWaitingElements, room - element_count - 1);
     }
     LMN_TRY(table.limbo_, Limbo::create(static_cast<std::uint32_t>(element_count), shape.epoch));
+  } else {
+    LMN_TRY(table.released_, MapMemory::create(element_count * sizeof(std::uint32_t)));
   }
   LMN_ASSERT(bucket_count <= 1ull << 31);
   LMN_ASSERT(element_count < UINT32_MAX);
@@ -91,22 +93,13 @@ std::uint32_t HashTable::take() noexcept {
     if (element != kNone) return element;
     return untouched_index_ < element_count_ ? ++untouched_index_ : limbo_->pop_anyway();
   }
-  if (released_ != kNone) {
-    const std::uint32_t element = released_;
-    std::uint64_t next = 0;
-    load_value(&next, address(element), sizeof next);
-    released_ = static_cast<std::uint32_t>(next);
-    return element;
-  }
+  if (released_count_ != 0) return released()[--released_count_];
   return untouched_index_ < element_count_ ? ++untouched_index_ : kNone;
 }
 
 void HashTable::release(std::uint32_t element) noexcept {
   if (limbo_) return limbo_->push(element);
-  // Over the key: a reader that still compares it will find that it was removed.
-  const std::uint64_t next = released_;
-  store_value(address(element), &next, sizeof next);
-  released_ = element;
+  released()[released_count_++] = element;
 }
 
 void HashTable::store_key(std::uint32_t element, const void* key) noexcept {

@@ -3,13 +3,15 @@
 // HashTable: keyed elements in memory fixed at creation: the writing half of the hash map types.
 //
 // How readers search without a lock, and what a bucket looks like: hash_fast.h. Elements are
-// {key, payload}, each part on an 8-byte border, and come from a list of released ones, last
+// {key, payload}, each part on an 8-byte border, and come from a stack of released ones, last
 // released first (as in the kernel, which programs can see through old value addresses), else from
-// the untouched rest: a large map costs memory as it fills. (With waits_for_readers: oldest first,
-// when nobody reads them any more, else from the rest; when there is neither, the oldest, since an
-// update that fails is worse than what the kernel always does.) A key whose bucket is full goes to
-// the next bucket with room; those it passed count it, so that a search knows when to stop. The
-// hash is keyed by a seed per map, so that chosen keys do not find full buckets.
+// the untouched rest: a large map costs memory as it fills. A released element keeps key and
+// payload until it is taken: a timer's callback that deletes its own element goes on using the key
+// that it was called with. (With waits_for_readers: oldest first, when nobody reads them any more,
+// else from the rest; when there is neither, the oldest, since an update that fails is worse than
+// what the kernel always does.) A key whose bucket is full goes to the next bucket with room; those
+// it passed count it, so that a search knows when to stop. The hash is keyed by a seed per map, so
+// that chosen keys do not find full buckets.
 //
 //   const std::uint64_t hash = table.hash_of(key);
 //   std::uint32_t element = table.find(key, hash);            // HashTable::kNone: not there
@@ -19,7 +21,7 @@
 // address never changes; (3) at most max_entries + spare_count elements exist; (4) the count of an
 // overflowing bucket is the number of linked elements that passed it, or 255 for ever.
 // Threads: every call under the owning map's lock, but find(), which any thread may call.
-// Memory: 64 bytes per 4.5 to 9 elements, and the elements.
+// Memory: 64 bytes per 4.5 to 9 elements, the elements, and 4 bytes per released one.
 // Tested by hash_table_test.cc and maps_test.cc.
 // Source: Linux 6.18, kernel/bpf/hashtab.c (behaviour); the layout is our own.
 #pragma once
@@ -113,6 +115,7 @@ class HashTable {
     return descriptor_.elements + std::uint64_t{element} * descriptor_.stride;
   }
   HashBucket& bucket(std::uint64_t number) const { return descriptor_.buckets[number]; }
+  std::uint32_t* released() const { return reinterpret_cast<std::uint32_t*>(released_.data()); }
   Place locate(std::uint32_t element, std::uint64_t hash) const noexcept;
   void store_key(std::uint32_t element, const void* key) noexcept;
   static std::uint32_t occupied_slots(const HashBucket& bucket) noexcept;
@@ -120,11 +123,12 @@ class HashTable {
 
   MapMemory buckets_;  // and, in a line behind them, the seed
   MapMemory elements_;
+  MapMemory released_;  // a stack of element numbers; unless there is a limbo
   std::optional<Limbo> limbo_;
   HashDescriptor descriptor_{};
   std::uint32_t element_count_ = 0;    // all there are
   std::uint32_t untouched_index_ = 0;  // elements up to here have been taken once
-  std::uint32_t released_ = kNone;     // head of the released ones
+  std::uint32_t released_count_ = 0;
   std::uint32_t count_ = 0;
 };
 

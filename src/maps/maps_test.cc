@@ -234,7 +234,10 @@ TEST(HashMap, ValueAddressesOutliveReplacementAndDeletion) {
   EXPECT_EQ(*held, 1u);  // the old element keeps the old value
   auto* now = static_cast<std::uint64_t*>(map->lookup(&key, 0));
   EXPECT_NE(now, held);
-  EXPECT_EQ(map->erase(&key), 0);
+  std::uint32_t index = 0;
+  const auto* key_in_map = static_cast<const std::uint32_t*>(map->key_of(now, index));
+  EXPECT_EQ(map->erase(key_in_map), 0);  // as a timer's callback does
+  EXPECT_EQ(*key_in_map, 5u);
   EXPECT_EQ(*now, 2u);
   EXPECT_EQ(map->lookup(&key, 0), nullptr);
 }
