@@ -77,14 +77,15 @@ small:
   exit
 )";
 
-// The writing end of a ring: the producer's page, then the data.
+// The writing end of a ring: the producer's page, then the data. As libbpf's: a record behind a
+// header in the last bytes begins at the start; one that runs over the end goes on behind it.
 class RingWriter {
  public:
   explicit RingWriter(std::uint8_t* producer_page) : memory_(producer_page) {}
   void put(std::uint32_t header, std::span<const std::uint8_t> bytes) {
-    std::uint8_t* at = memory_ + kPageBytes + position_ % kRingBytes;
-    store_unaligned<std::uint32_t>(at, header);
-    std::ranges::copy(bytes, at + 8);
+    std::uint8_t* data = memory_ + kPageBytes;
+    store_unaligned<std::uint32_t>(data + position_ % kRingBytes, header);
+    std::ranges::copy(bytes, data + (position_ + 8) % kRingBytes);
     position_ += (bytes.size() + 8 + 7) / 8 * 8;
   }
   void move_to(std::uint64_t position) { position_ = position; }
