@@ -62,7 +62,7 @@ bool Cpumap::find_redirect_target(std::uint64_t key, RedirectTarget& target) noe
   const SpinGuard guard(lock_);
   const Slot& found = slot(static_cast<std::uint32_t>(key));
   if (found.sink == nullptr) return false;
-  target = {.sink = found.sink, .ifindex = 0, .program = found.program};
+  target = {.sink = found.sink};
   return true;
 }
 
@@ -100,25 +100,26 @@ int Cpumap::update_from_user(const void* key, std::span<const std::uint8_t> valu
 }
 
 // Takes references to the program and the queue: 0, -ENOMEM for an unfit program (the kernel's
-// answer for whatever keeps it from making an entry), -EOPNOTSUPP when the host has no such queue.
+// answer for whatever keeps it from making an entry), or what the host says when it has no queue.
 int Cpumap::make_slot(std::uint32_t cpu, std::uint32_t queue_size, std::int32_t program_handle,
                       Slot& fresh) noexcept {
   bpf_cpumap_val shown = {.qsize = queue_size, .bpf_prog = {.id = 0}};
+  const ProgramEntry* program = nullptr;
   if (program_handle > 0) {
-    fresh.program = host_.acquire_program(static_cast<std::uint32_t>(program_handle));
-    if (fresh.program == nullptr) return -ENOMEM;
-    const bool fits = fresh.program->type == BPF_PROG_TYPE_XDP &&
-                      fresh.program->expected_attach_type == BPF_XDP_CPUMAP;
-    if (!fits || !owner_.accept(*fresh.program, false)) {
-      host_.release_program(fresh.program);
+    program = host_.acquire_program(static_cast<std::uint32_t>(program_handle));
+    if (program == nullptr) return -ENOMEM;
+    const bool fits = program->type == BPF_PROG_TYPE_XDP &&
+                      program->expected_attach_type == BPF_XDP_CPUMAP;
+    if (!fits || !owner_.accept(*program, false)) {
+      host_.release_program(program);
       return -ENOMEM;
     }
-    shown.bpf_prog.id = fresh.program->id;
+    shown.bpf_prog.id = program->id;
   }
-  fresh.sink = host_.acquire_cpu_queue(cpu, queue_size);
+  fresh.sink = host_.acquire_cpu_queue(cpu, queue_size, program);
   if (fresh.sink == nullptr) {
-    if (fresh.program != nullptr) host_.release_program(fresh.program);
-    return -EOPNOTSUPP;
+    if (program != nullptr) host_.release_program(program);
+    return host_.cpu_queue_error();
   }
   std::memcpy(&fresh.value, &shown, sizeof shown);
   return 0;
@@ -139,7 +140,6 @@ void Cpumap::replace(std::uint32_t cpu, const Slot& fresh) noexcept {
     slot(cpu) = fresh;
   }
   if (old.sink != nullptr) host_.release_cpu_queue(old.sink);
-  if (old.program != nullptr) host_.release_program(old.program);
 }
 
 }  // namespace lmn

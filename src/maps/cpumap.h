@@ -3,9 +3,11 @@
 // CPUMAP: slots named by CPU number, each a queue to another worker: targets of bpf_redirect_map.
 //
 // User space writes a queue size, or a queue size and a program handle; size 0 empties the slot.
-// Reading gives the size and the program's id. The queue itself is the host's: one that has none
-// refuses the update by -EOPNOTSUPP, so that no packet is ever sent into a queue nobody serves.
-// Invariants: a slot with a sink holds one reference to its queue and, if any, to its program.
+// Reading gives the size and the program's id. The queue itself is the host's: when the update
+// returns it is served, and a host that has none refuses by -EOPNOTSUPP, so that no packet is ever
+// sent into a queue nobody serves. The program goes with the queue, which runs it and outlives the
+// slot until it is empty.
+// Invariant: a slot with a sink holds one reference to its queue, which holds the program's.
 // Threads: Map's; slots are read and written under one short lock.
 // Tested by maps_test.cc and tests/contract/maps_contract_test.cc.
 // Source: Linux 6.18, kernel/bpf/cpumap.c.
@@ -48,7 +50,6 @@ class Cpumap final : public Map {
   // In map memory: zero is an empty slot.
   struct Slot {
     FrameSink* sink;
-    const ProgramEntry* program;
     std::uint64_t value;  // struct bpf_cpumap_val: queue size, then program id
   };
   Cpumap(const MapSpec& spec, const MapOptions& options, MapHost& host, MapMemory memory)

@@ -100,7 +100,11 @@ int MapHost::program_error(std::uint32_t) noexcept { return -EBADF; }
 Map* MapHost::acquire_map(std::uint32_t) noexcept { return nullptr; }
 int MapHost::map_error(std::uint32_t) noexcept { return -EBADF; }
 void MapHost::release_map(Map*) noexcept {}
-FrameSink* MapHost::acquire_cpu_queue(std::uint32_t, std::uint32_t) noexcept { return nullptr; }
+FrameSink* MapHost::acquire_cpu_queue(std::uint32_t, std::uint32_t,
+                                      const ProgramEntry*) noexcept {
+  return nullptr;
+}
+int MapHost::cpu_queue_error() noexcept { return -EOPNOTSUPP; }
 void MapHost::release_cpu_queue(FrameSink*) noexcept {}
 FrameSink* MapHost::acquire_socket(std::uint32_t) noexcept { return nullptr; }
 int MapHost::socket_error(std::uint32_t) noexcept { return -EBADF; }

@@ -70,8 +70,14 @@ class MapHost {
   virtual Map* acquire_map(std::uint32_t handle) noexcept;
   virtual int map_error(std::uint32_t handle) noexcept;
   virtual void release_map(Map* map) noexcept;
-  // The queue of `queue_size` frames to the worker of `cpu`, or null when the host has none.
-  virtual FrameSink* acquire_cpu_queue(std::uint32_t cpu, std::uint32_t queue_size) noexcept;
+  // A queue of `queue_size` frames to `cpu`, which runs `program` (null: none) on them; when this
+  // returns it is served. It takes over the reference to the program and gives it back when the
+  // queue is gone, which may be some time after release_cpu_queue: what is in it goes its way.
+  // Null, and the program stays the caller's, when there is none.
+  virtual FrameSink* acquire_cpu_queue(std::uint32_t cpu, std::uint32_t queue_size,
+                                       const ProgramEntry* program) noexcept;
+  // Why that was: -EOPNOTSUPP for a host without CPU queues, -ENOMEM.
+  virtual int cpu_queue_error() noexcept;
   virtual void release_cpu_queue(FrameSink* queue) noexcept;
   // The AF_XDP socket behind a handle, or null; why: -EBADF, -ENOTSOCK, -EOPNOTSUPP (another
   // family).
@@ -97,7 +103,7 @@ struct MapOptions {
 struct RedirectTarget {
   FrameSink* sink = nullptr;
   std::uint32_t ifindex = 0;
-  const ProgramEntry* program = nullptr;  // devmap/cpumap entry program, or null
+  const ProgramEntry* program = nullptr;  // a devmap entry's program, or null
 };
 
 // What the handle that a user-side call came through may do. In the kernel these are the open modes

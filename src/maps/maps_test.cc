@@ -65,11 +65,19 @@ class TestHost final : public MapHost {
     return found->second;
   }
   void release_map(Map*) noexcept override { --held_; }
-  FrameSink* acquire_cpu_queue(std::uint32_t, std::uint32_t) noexcept override {
-    held_ += has_queues_;
-    return has_queues_ ? &sinks_[0] : nullptr;
+  FrameSink* acquire_cpu_queue(std::uint32_t, std::uint32_t,
+                               const ProgramEntry* program) noexcept override {
+    if (!has_queues_) return nullptr;
+    ++held_;
+    programs_of_queues_.push_back(program);
+    return &sinks_[0];
   }
-  void release_cpu_queue(FrameSink*) noexcept override { --held_; }
+  // Queues go in the order in which they came, each with its program.
+  void release_cpu_queue(FrameSink*) noexcept override {
+    --held_;
+    if (programs_of_queues_.front() != nullptr) release_program(programs_of_queues_.front());
+    programs_of_queues_.erase(programs_of_queues_.begin());
+  }
   FrameSink* acquire_socket(std::uint32_t handle) noexcept override {
     held_ += handle == 30;
     return handle == 30 ? &sinks_[0] : nullptr;
@@ -85,6 +93,7 @@ class TestHost final : public MapHost {
   std::map<std::uint32_t, Map*> maps_;
   int held_ = 0;
   bool has_queues_ = false;
+  std::vector<const ProgramEntry*> programs_of_queues_;
 };
 
 MapSpec make_spec(std::uint32_t type, std::uint32_t key_size, std::uint32_t value_size,

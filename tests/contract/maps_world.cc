@@ -196,7 +196,6 @@ int MapsWorld::map_error(std::uint32_t handle) noexcept { return program_error(h
 void MapsWorld::release_map(Map*) noexcept { --held_maps_; }
 
 Result<void> MapsWorld::make_sockets() {
-  cpu_queue_ = std::make_unique<NullSink>();
   for (int i = 0; i < 2; ++i) {
     UniqueFd fd(::socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0));
     if (!fd.is_open()) return make_error(system_error("socket(AF_XDP)", errno));
@@ -212,11 +211,20 @@ Result<void> MapsWorld::make_sockets() {
   return {};
 }
 
-FrameSink* MapsWorld::acquire_cpu_queue(std::uint32_t, std::uint32_t) noexcept {
+FrameSink* MapsWorld::acquire_cpu_queue(std::uint32_t, std::uint32_t,
+                                        const ProgramEntry* program) noexcept {
   ++held_sinks_;
-  return cpu_queue_.get();
+  cpu_queues_.push_back({std::make_unique<NullSink>(), program});
+  return cpu_queues_.back().sink.get();
 }
-void MapsWorld::release_cpu_queue(FrameSink*) noexcept { --held_sinks_; }
+void MapsWorld::release_cpu_queue(FrameSink* queue) noexcept {
+  const auto found = std::ranges::find_if(
+      cpu_queues_, [queue](const CpuQueue& one) { return one.sink.get() == queue; });
+  if (found == cpu_queues_.end()) return;
+  --held_sinks_;
+  if (found->program != nullptr) release_program(found->program);
+  cpu_queues_.erase(found);
+}
 
 FrameSink* MapsWorld::acquire_socket(std::uint32_t handle) noexcept {
   const auto found = sockets_.find(handle);

@@ -59,7 +59,8 @@ class MapsWorld final : public MapHost {
   Map* acquire_map(std::uint32_t handle) noexcept override;
   int map_error(std::uint32_t handle) noexcept override;
   void release_map(Map* map) noexcept override;
-  FrameSink* acquire_cpu_queue(std::uint32_t cpu, std::uint32_t queue_size) noexcept override;
+  FrameSink* acquire_cpu_queue(std::uint32_t cpu, std::uint32_t queue_size,
+                               const ProgramEntry* program) noexcept override;
   void release_cpu_queue(FrameSink* queue) noexcept override;
   FrameSink* acquire_socket(std::uint32_t handle) noexcept override;
   int socket_error(std::uint32_t handle) noexcept override;
@@ -85,7 +86,11 @@ class MapsWorld final : public MapHost {
   std::vector<std::uint32_t> map_handles_;
   std::vector<UniqueFd> socket_fds_;
   UniqueFd other_socket_;
-  std::unique_ptr<FrameSink> cpu_queue_;
+  struct CpuQueue {
+    std::unique_ptr<FrameSink> sink;
+    const ProgramEntry* program;
+  };
+  std::vector<CpuQueue> cpu_queues_;
   std::map<std::uint32_t, std::unique_ptr<FrameSink>> sockets_;
   std::vector<std::uint32_t> socket_handles_;
   std::vector<UniqueFd> event_fds_;
