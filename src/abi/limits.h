@@ -36,7 +36,6 @@ inline constexpr std::uint32_t kLoopIterationsMax = 8u << 20;  // BPF_MAX_LOOPS,
 inline constexpr std::uint64_t kInsnExecutedMax = 1ull << 32;
 
 // --- maps (Linux 6.18: kernel/bpf/hashtab.c, arraymap.c, syscall.c)
-inline constexpr std::size_t kKeyBytesMax = 512;  // KMALLOC/MAX_BPF_STACK bound on hash keys
 inline constexpr std::uint64_t kMapBytesMax =
     1ull << 36;  // one map's memory: a typing slip must not take the host
 inline constexpr std::size_t kCpuCountMax = 1024;  // CPUs of per-CPU maps

@@ -7,6 +7,7 @@
 #include <linux/bpf.h>
 
 #include <cerrno>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <set>
@@ -31,10 +32,10 @@ class NoHost final : public MapHost {
 };
 
 // A map of 10 values of 8 bytes, for two CPUs.
-std::unique_ptr<Map> make_map(std::uint32_t type) {
+std::unique_ptr<Map> make_map(std::uint32_t type, std::uint32_t key_size = 4) {
   MapSpec spec;
   spec.type = type;
-  spec.key_size = 4;
+  spec.key_size = key_size;
   spec.value_size = 8;
   spec.max_entries = 10;
   NoHost host;
@@ -99,6 +100,57 @@ TEST_F(Callbacks, ForEachShowsEveryElementAndMayDeleteIt) {
     on_call_ = [](auto) { return std::uint64_t{1}; };
     EXPECT_EQ(run_.call(BPF_FUNC_for_each_map_elem, map.get(), 77, 5, 0), 1);
   }
+}
+
+TEST_F(Callbacks, ForEachGoesOnBehindElementsThatItsCallbackDeletes) {
+  for (const std::uint32_t type :
+       {BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_PERCPU_HASH, BPF_MAP_TYPE_LRU_HASH}) {
+    const auto map = make_map(type);
+    for (std::uint64_t key = 0; key < 10; ++key) {
+      EXPECT_EQ(map->update(&key, &key, BPF_ANY, 0), 0);
+    }
+    std::set<std::uint32_t> gone;
+    on_call_ = [&](std::span<const std::uint64_t> args) {
+      const auto shown = *reinterpret_cast<const std::uint32_t*>(args[1]);
+      EXPECT_FALSE(gone.contains(shown));
+      // Itself and the one that would come next, if that is the next key of a walk by keys.
+      std::uint32_t next = 0;
+      if (map->next_key(&shown, &next) == 0) {
+        EXPECT_EQ(map->erase(&next), 0);
+        gone.insert(next);
+      }
+      return std::uint64_t{0};
+    };
+    const std::int64_t calls = run_.call(BPF_FUNC_for_each_map_elem, map.get(), 77, 0, 0);
+    EXPECT_EQ(calls + static_cast<std::int64_t>(gone.size()), 10) << type;
+    EXPECT_EQ(calls, 5) << type;
+  }
+}
+
+TEST_F(Callbacks, ForEachShowsKeysOfAnySize) {
+  constexpr std::uint32_t kKeyBytes = 100'000;  // more than any stack of programs
+  const auto map = make_map(BPF_MAP_TYPE_HASH, kKeyBytes);
+  const std::vector<std::uint8_t> key(kKeyBytes, 0x5a);
+  const std::uint64_t value = 1;
+  ASSERT_EQ(map->update(key.data(), &value, BPF_ANY, 0), 0);
+  on_call_ = [&](std::span<const std::uint64_t> args) {
+    EXPECT_EQ(std::memcmp(reinterpret_cast<const void*>(args[1]), key.data(), key.size()), 0);
+    return std::uint64_t{0};
+  };
+  EXPECT_EQ(run_.call(BPF_FUNC_for_each_map_elem, map.get(), 77, 0, 0), 1);
+}
+
+TEST_F(Callbacks, ForEachIsNoUseOfAnLruElement) {
+  const auto map = make_map(BPF_MAP_TYPE_LRU_HASH);
+  for (std::uint64_t key = 0; key < 10; ++key) {
+    EXPECT_EQ(map->update(&key, &key, BPF_ANY, 0), 0);
+  }
+  const std::uint64_t first = 0;
+  EXPECT_NE(map->lookup(&first, 0), nullptr);
+  EXPECT_EQ(run_.call(BPF_FUNC_for_each_map_elem, map.get(), 77, 0, 0), 10);
+  const std::uint64_t fresh = 10;
+  EXPECT_EQ(map->update(&fresh, &fresh, BPF_ANY, 0), 0);
+  EXPECT_NE(map->lookup(&first, 0), nullptr) << "the only one that was used";
 }
 
 TEST_F(Callbacks, ForEachOfAnEmptyMapCallsNothing) {

@@ -65,6 +65,10 @@ const void* ArrayMap::key_of(const void* value, std::uint32_t& index) const noex
   return &index;
 }
 
+bool ArrayMap::next_element(MapWalk& walk, std::uint32_t) noexcept {
+  return next_array_element(fast_, walk, 0);
+}
+
 int ArrayMap::erase(const void*) noexcept { return -EINVAL; }
 
 void* ArrayMap::direct_value(std::uint32_t offset) noexcept {
@@ -83,6 +87,14 @@ int ArrayMap::copy_value(const void* key, std::span<std::uint8_t> out,
 
 int ArrayMap::next_key(const void* key, void* next) noexcept {
   return next_array_key(key, next, spec().max_entries);
+}
+
+bool next_array_element(const ArrayDescriptor& table, MapWalk& walk, std::uint32_t cpu) noexcept {
+  if (walk.place >= table.max_entries) return false;
+  walk.index = static_cast<std::uint32_t>(walk.place++);
+  walk.key = &walk.index;
+  walk.value = array_lookup(table, walk.key, cpu);
+  return true;
 }
 
 int next_array_key(const void* key, void* next, std::uint32_t max_entries) noexcept {

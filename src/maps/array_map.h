@@ -24,6 +24,7 @@ class ArrayMap final : public Map {
   int update(const void* key, const void* value, std::uint64_t flags,
              std::uint32_t cpu) noexcept override;
   int erase(const void* key) noexcept override;
+  bool next_element(MapWalk& walk, std::uint32_t cpu) noexcept override;
   void* direct_value(std::uint32_t offset) noexcept override;
   int copy_value(const void* key, std::span<std::uint8_t> out,
                  std::uint64_t flags) noexcept override;
@@ -44,6 +45,8 @@ class ArrayMap final : public Map {
   ArrayDescriptor fast_;
 };
 
+// The next element of a walk over an array.
+bool next_array_element(const ArrayDescriptor& table, MapWalk& walk, std::uint32_t cpu) noexcept;
 // What every array answers to get_next_key: the next index; the first after null or an index out of
 // range; -ENOENT after the last.
 int next_array_key(const void* key, void* next, std::uint32_t max_entries) noexcept;

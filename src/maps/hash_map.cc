@@ -103,6 +103,10 @@ int HashMap::lookup_and_erase_from_user(const void* key, std::span<std::uint8_t>
   return error;
 }
 
+void* HashMap::value_of(std::uint32_t element, std::uint32_t) noexcept {
+  return table_.payload_at(element);
+}
+
 void HashMap::retire_element(std::uint32_t element) noexcept {
   retire_value(table_.payload_at(element));
 }

@@ -35,6 +35,7 @@ class HashMap final : public KeyedMap {
  protected:
   int copy_element(std::uint32_t element, std::span<std::uint8_t> out,
                    std::uint64_t flags) noexcept override LMN_REQUIRES(lock_);
+  void* value_of(std::uint32_t element, std::uint32_t cpu) noexcept override LMN_REQUIRES(lock_);
   void retire_element(std::uint32_t element) noexcept override LMN_REQUIRES(lock_);
   int lookup_and_erase_from_user(const void* key, std::span<std::uint8_t> out,
                                  std::uint64_t flags) noexcept override LMN_EXCLUDES(lock_);

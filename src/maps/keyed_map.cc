@@ -77,6 +77,20 @@ int KeyedMap::next_key(const void* key, void* next) noexcept {
   return -ENOENT;
 }
 
+bool KeyedMap::next_element(MapWalk& walk, std::uint32_t cpu) noexcept {
+  auto place = static_cast<std::uint32_t>(walk.place);
+  while (true) {
+    const SpinGuard guard(lock_);
+    if (place >= table_.place_count()) return false;
+    const std::uint32_t element = table_.next_from(place, kBucketsPerLook);
+    if (element == HashTable::kNone) continue;
+    walk.place = place + 1;
+    walk.key = table_.key_at(element);
+    walk.value = value_of(element, cpu);
+    return walk.value != nullptr;
+  }
+}
+
 // The cookie is a place in the table. Elements keep their places while they are in the map, so a
 // walk gives each of them once; the kernel's cookie is a bucket, and it answers -ENOSPC where a
 // bucket is more than there is room for.
@@ -103,8 +117,8 @@ int KeyedMap::lookup_batch_from_user(MapBatch& batch, bool erases) noexcept {
     const std::uint32_t element = table_.next_from(place, kBucketsPerLook);
     if (element == HashTable::kNone) continue;
     if (batch.count == wanted) break;
-    error = copy_element(element, {values + batch.count * value_bytes, value_bytes},
-                         batch.elem_flags);
+    error =
+        copy_element(element, {values + batch.count * value_bytes, value_bytes}, batch.elem_flags);
     if (error != 0) break;
     std::memcpy(keys + batch.count * std::size_t{spec().key_size}, table_.key_at(element),
                 spec().key_size);

@@ -27,6 +27,7 @@ class KeyedMap : public Map {
  public:
   int erase(const void* key) noexcept override LMN_EXCLUDES(lock_);
   int next_key(const void* key, void* next) noexcept override LMN_EXCLUDES(lock_);
+  bool next_element(MapWalk& walk, std::uint32_t cpu) noexcept override LMN_EXCLUDES(lock_);
   int lookup_batch_from_user(MapBatch& batch, bool erases) noexcept override LMN_EXCLUDES(lock_);
   std::int64_t element_count() noexcept override LMN_EXCLUDES(lock_);
 
@@ -88,6 +89,11 @@ class KeyedMap : public Map {
   // The value of an element as user space sees it; 0 or -errno.
   virtual int copy_element(std::uint32_t element, std::span<std::uint8_t> out,
                            std::uint64_t flags) noexcept LMN_REQUIRES(lock_) = 0;
+  // The value of an element as a program on `cpu` sees it; null in types that cannot be walked.
+  virtual void* value_of(std::uint32_t /*element*/, std::uint32_t /*cpu*/) noexcept
+      LMN_REQUIRES(lock_) {
+    return nullptr;
+  }
   // Frees what hangs in the values of an element that the caller holds.
   virtual void retire_element(std::uint32_t /*element*/) noexcept LMN_REQUIRES(lock_) {}
 

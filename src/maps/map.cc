@@ -246,6 +246,7 @@ int Map::pop(void*) noexcept { return -EOPNOTSUPP; }
 int Map::peek(void*) noexcept { return -EOPNOTSUPP; }
 bool Map::find_redirect_target(std::uint64_t, RedirectTarget&) noexcept { return false; }
 bool Map::next_redirect_target(std::uint64_t&, RedirectTarget&) noexcept { return false; }
+bool Map::next_element(MapWalk&, std::uint32_t) noexcept { return false; }
 const ProgramEntry* Map::find_program(std::uint32_t) noexcept { return nullptr; }
 void* Map::direct_value(std::uint32_t) noexcept { return nullptr; }
 bool Map::accept_program(const ProgramEntry&) noexcept { return true; }

@@ -99,6 +99,14 @@ struct MapOptions {
   Epoch* epoch = nullptr;
 };
 
+// Where a walk over the elements of a map is, and the element it came to last.
+struct MapWalk {
+  std::uint64_t place = 0;  // the map's own: where to go on
+  std::uint32_t index = 0;  // room for the key of arrays, which have none
+  const void* key = nullptr;
+  void* value = nullptr;
+};
+
 // What bpf_redirect_map finds in a slot.
 struct RedirectTarget {
   FrameSink* sink = nullptr;
@@ -149,6 +157,9 @@ class Map {
   // For types with kMapRedirectTarget: walks the occupied slots for a broadcast. Start with cursor
   // 0; false at the end.
   virtual bool next_redirect_target(std::uint64_t& cursor, RedirectTarget& target) noexcept;
+  // The next element of a walk, with the value of `cpu`; false at the end, and for types that Linux
+  // cannot walk. Whoever walks may delete any element between two calls. No use in LRU types.
+  virtual bool next_element(MapWalk& walk, std::uint32_t cpu) noexcept;
   // For PROG_ARRAY: the program at `index`, or null.
   virtual const ProgramEntry* find_program(std::uint32_t index) noexcept;
   // bpf_map_sum_elem_count: how many elements a hash map has; 0 for the types that Linux does not

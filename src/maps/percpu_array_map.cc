@@ -60,6 +60,10 @@ int PercpuArrayMap::update(const void* key, const void* value, std::uint64_t fla
   return 0;
 }
 
+bool PercpuArrayMap::next_element(MapWalk& walk, std::uint32_t cpu) noexcept {
+  return next_array_element(fast_, walk, cpu);
+}
+
 int PercpuArrayMap::erase(const void*) noexcept { return -EINVAL; }
 
 int PercpuArrayMap::copy_value(const void* key, std::span<std::uint8_t> out,

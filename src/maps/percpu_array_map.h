@@ -25,6 +25,7 @@ class PercpuArrayMap final : public Map {
   int update(const void* key, const void* value, std::uint64_t flags,
              std::uint32_t cpu) noexcept override;
   int erase(const void* key) noexcept override;
+  bool next_element(MapWalk& walk, std::uint32_t cpu) noexcept override;
   int copy_value(const void* key, std::span<std::uint8_t> out,
                  std::uint64_t flags) noexcept override;
   int next_key(const void* key, void* next) noexcept override;

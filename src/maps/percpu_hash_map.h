@@ -30,6 +30,9 @@ class PercpuHashMap final : public KeyedMap {
  protected:
   int copy_element(std::uint32_t element, std::span<std::uint8_t> out,
                    std::uint64_t flags) noexcept override LMN_REQUIRES(lock_);
+  void* value_of(std::uint32_t element, std::uint32_t cpu) noexcept override LMN_REQUIRES(lock_) {
+    return value_at(element, cpu);
+  }
   void retire_element(std::uint32_t element) noexcept override LMN_REQUIRES(lock_);
   int update_from_user(const void* key, std::span<const std::uint8_t> value,
                        std::uint64_t flags) noexcept override LMN_EXCLUDES(lock_);
