@@ -36,6 +36,12 @@ ArrayMap::ArrayMap(const MapSpec& spec, const MapOptions& options, MapMemory mem
             .cpu_stride = 0,
             .max_entries = spec.max_entries} {}
 
+ArrayMap::~ArrayMap() {
+  for (std::uint32_t i = 0; fields() != nullptr && i < spec().max_entries; ++i) {
+    retire_value(value_at(i));
+  }
+}
+
 void* ArrayMap::lookup(const void* key, std::uint32_t) noexcept {
   return array_lookup(fast_, key, 0);
 }

@@ -103,6 +103,13 @@ int HashMap::lookup_and_erase_from_user(const void* key, std::span<std::uint8_t>
   return error;
 }
 
+// Released elements too: a program may have put something into a value that was gone already.
+void HashMap::retire_all() noexcept {
+  if (fields() == nullptr) return;
+  const SpinGuard guard(lock_);
+  for (std::uint32_t i = 1; i <= table_.touched_count(); ++i) retire_element(i);
+}
+
 void* HashMap::value_of(std::uint32_t element, std::uint32_t) noexcept {
   return table_.payload_at(element);
 }

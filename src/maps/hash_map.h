@@ -22,6 +22,7 @@ namespace lmn {
 class HashMap final : public KeyedMap {
  public:
   static Result<std::unique_ptr<Map>> create(const MapSpec& spec, const MapOptions& options);
+  ~HashMap() override { retire_all(); }
 
   void* lookup(const void* key, std::uint32_t cpu) noexcept override;
   int update(const void* key, const void* value, std::uint64_t flags,
@@ -44,6 +45,7 @@ class HashMap final : public KeyedMap {
   HashMap(const MapSpec& spec, const MapOptions& options, HashTable table,
           std::optional<LruClock> lru);
 
+  void retire_all() noexcept LMN_EXCLUDES(lock_);
   std::uint32_t take_for(std::uint32_t old, std::uint32_t cpu) noexcept LMN_REQUIRES(lock_);
   void put_aside(std::uint32_t old, std::uint32_t cpu) noexcept LMN_REQUIRES(lock_);
 

@@ -79,6 +79,8 @@ class HashTable {
   std::uint32_t count() const { return count_; }  // linked elements
   bool waits_for_readers() const { return limbo_.has_value(); }
   std::uint32_t element_count() const { return element_count_; }
+  // Elements 1 to this number have been taken at least once.
+  std::uint32_t touched_count() const { return untouched_index_; }
   std::uint64_t memory_bytes() const { return buckets_.size() + elements_.size(); }
   std::uint32_t bucket_count() const {
     return static_cast<std::uint32_t>(descriptor_.bucket_mask) + 1;

@@ -45,6 +45,12 @@ PercpuArrayMap::PercpuArrayMap(const MapSpec& spec, const MapOptions& options, M
             .cpu_stride = block_bytes_,
             .max_entries = spec.max_entries} {}
 
+PercpuArrayMap::~PercpuArrayMap() {
+  for (std::uint32_t i = 0; fields() != nullptr && i < spec().max_entries; ++i) {
+    for (std::uint32_t cpu = 0; cpu < cpu_count(); ++cpu) retire_value(value_at(i, cpu));
+  }
+}
+
 void* PercpuArrayMap::lookup(const void* key, std::uint32_t cpu) noexcept {
   return array_lookup(fast_, key, cpu);
 }

@@ -20,6 +20,7 @@ namespace lmn {
 class PercpuArrayMap final : public Map {
  public:
   static Result<std::unique_ptr<Map>> create(const MapSpec& spec, const MapOptions& options);
+  ~PercpuArrayMap() override;
 
   void* lookup(const void* key, std::uint32_t cpu) noexcept override;
   int update(const void* key, const void* value, std::uint64_t flags,

@@ -107,6 +107,12 @@ void PercpuHashMap::retire_element(std::uint32_t element) noexcept {
   for (std::uint32_t cpu = 0; cpu < cpu_count(); ++cpu) retire_value(value_at(element, cpu));
 }
 
+void PercpuHashMap::retire_all() noexcept {
+  if (fields() == nullptr) return;
+  const SpinGuard guard(lock_);
+  for (std::uint32_t i = 1; i <= table_.touched_count(); ++i) retire_element(i);
+}
+
 int PercpuHashMap::copy_value(const void* key, std::span<std::uint8_t> out,
                               std::uint64_t flags) noexcept {
   const SpinGuard guard(lock_);

@@ -19,6 +19,7 @@ namespace lmn {
 class PercpuHashMap final : public KeyedMap {
  public:
   static Result<std::unique_ptr<Map>> create(const MapSpec& spec, const MapOptions& options);
+  ~PercpuHashMap() override { retire_all(); }
 
   void* lookup(const void* key, std::uint32_t cpu) noexcept override;
   int update(const void* key, const void* value, std::uint64_t flags,
@@ -42,6 +43,7 @@ class PercpuHashMap final : public KeyedMap {
  private:
   PercpuHashMap(const MapSpec& spec, const MapOptions& options, HashTable table,
                 std::optional<LruClock> lru, MapMemory values);
+  void retire_all() noexcept LMN_EXCLUDES(lock_);
   // The element of `key`, or one to be linked by the caller if it is not there and `flags` allow;
   // or -errno.
   int find_or_take(const void* key, std::uint64_t hash, std::uint64_t flags, std::uint32_t& element,
