@@ -60,13 +60,16 @@ int HashOfMaps::copy_element(std::uint32_t element, std::span<std::uint8_t> out,
   return 0;
 }
 
-// Erased afterwards, key by key: inner maps are released outside of the lock.
+// Erased afterwards, key by key: inner maps are released outside of the lock. What was put under a
+// key meanwhile stays.
 int HashOfMaps::lookup_batch_from_user(MapBatch& batch, bool erases) noexcept {
   const int error = KeyedMap::lookup_batch_from_user(batch, false);
   const auto* keys = static_cast<const std::uint8_t*>(batch.keys);
+  const auto* ids = static_cast<const std::uint8_t*>(batch.values);
   if (!erases || (error != 0 && error != -ENOENT)) return error;
   for (std::uint32_t i = 0; i < batch.count; ++i) {
-    erase_from_user(keys + i * std::size_t{spec().key_size});
+    const std::uint32_t id = load_key32(ids + i * sizeof id);
+    erase_map(keys + i * std::size_t{spec().key_size}, &id);
   }
   return error;
 }
@@ -109,13 +112,16 @@ int HashOfMaps::place(const void* key, Map* map, std::uint64_t flags, Map*& old)
   return 0;
 }
 
-int HashOfMaps::erase_from_user(const void* key) noexcept {
+int HashOfMaps::erase_from_user(const void* key) noexcept { return erase_map(key, nullptr); }
+
+int HashOfMaps::erase_map(const void* key, const std::uint32_t* wanted_id) noexcept {
   Map* old = nullptr;
   {
     const SpinGuard guard(lock_);
     const std::uint32_t element = find(key);
     if (element == HashTable::kNone) return -ENOENT;
     old = map_of(element);
+    if (wanted_id != nullptr && *wanted_id != old->id()) return -ENOENT;
     remove(element);
   }
   inner_.release(old);

@@ -43,6 +43,8 @@ class HashOfMaps final : public KeyedMap {
   Map*& map_of(std::uint32_t element) LMN_REQUIRES(lock_) {
     return *reinterpret_cast<Map**>(table_.payload_at(element));
   }
+  // Takes the key's map out; with `wanted_id` only the map of that id. 0 or -ENOENT.
+  int erase_map(const void* key, const std::uint32_t* wanted_id) noexcept LMN_EXCLUDES(lock_);
   int place(const void* key, Map* map, std::uint64_t flags, Map*& old) noexcept LMN_EXCLUDES(lock_);
 
   InnerMaps inner_;

@@ -12,16 +12,19 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "btf/btf.h"
 #include "contract/btf_builder.h"
 #include "maps/deferred_calls.h"
 #include "maps/map.h"
+#include "maps/map_batch.h"
 #include "maps/object_heap.h"
 #include "maps/ringbuf_map.h"
 
@@ -318,6 +321,44 @@ TEST_F(MapPatterns, AMapThatGoesFreesWhatHangsInItsValues) {
     map.reset();
     EXPECT_EQ(objects->object_count(), 0u) << type;
   }
+}
+
+// What was put under a key after a batch had read it does not go with the batch.
+TEST_F(MapPatterns, ABatchErasesTheInnerMapsThatItGave) {
+  struct InnerHost final : MapHost {
+    FrameSink* find_sink(std::uint32_t) noexcept override { return nullptr; }
+    const ProgramEntry* acquire_program(std::uint32_t) noexcept override { return nullptr; }
+    void release_program(const ProgramEntry*) noexcept override {}
+    Map* acquire_map(std::uint32_t handle) noexcept override { return inner[handle].get(); }
+    void release_map(Map*) noexcept override {
+      if (on_release) std::exchange(on_release, nullptr)();
+    }
+    std::array<std::unique_ptr<Map>, 3> inner;
+    std::function<void()> on_release;
+  };
+  InnerHost inner_host;
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    inner_host.inner[i] = make(spec(BPF_MAP_TYPE_ARRAY, 4, 8, 1));
+    inner_host.inner[i]->set_id(100 + i);
+  }
+  MapSpec wanted = spec(BPF_MAP_TYPE_HASH_OF_MAPS, 4, 4, 4);
+  wanted.inner = std::make_shared<const MapSpec>(inner_host.inner[0]->spec());
+  auto map = *create_map(wanted, options, inner_host);
+  const auto put = [&](std::uint32_t key, std::uint8_t handle) {
+    return map->user_update(&key, std::vector<std::uint8_t>{handle, 0, 0, 0}, BPF_ANY);
+  };
+  ASSERT_EQ(put(0, 0), 0);
+  ASSERT_EQ(put(1, 0), 0);
+  // When the first one is given up, both keys get another map.
+  inner_host.on_release = [&] { EXPECT_EQ(put(0, 1) | put(1, 2), 0); };
+  std::array<std::uint32_t, 2> keys{};
+  std::array<std::uint32_t, 2> ids{};
+  std::uint32_t cookie = 0;
+  MapBatch batch{.next = &cookie, .keys = keys.data(), .values = ids.data(), .count = 2};
+  EXPECT_EQ(map->user_lookup_and_erase_batch(batch), -ENOENT);
+  EXPECT_EQ(batch.count, 2u);
+  EXPECT_EQ(ids, (std::array<std::uint32_t, 2>{100, 100}));
+  EXPECT_EQ(map->element_count(), 2);
 }
 
 // CVE-2021-4135, CVE-2023-53790: an element that is used again shows what another key had.
