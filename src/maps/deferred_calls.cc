@@ -43,10 +43,11 @@ struct DeferredCalls::Call {
   void* value = nullptr;
   DeferredFunction function;
   std::uint64_t due_ns = 0;
-  std::uint64_t turn = 0;        // when it was armed, of all
-  std::uint32_t heap_at = 0;     // place in the heap + 1; 0: not armed
-  std::uint32_t next_free = 0;   // while it is free
-  std::uint32_t cancelling = 0;  // callers that wait for its end
+  std::uint64_t turn = 0;              // when it was armed, of all
+  std::uint32_t heap_at = 0;           // place in the heap + 1; 0: not armed
+  std::uint32_t next_free = 0;         // while it is free
+  std::uint32_t cancelling = 0;        // callers that wait for its end
+  std::uint32_t cancelling_calls = 0;  // of these, callbacks of others
   int clock_id = 0;
   Kind kind = Kind::kTimer;
   bool is_running = false;
@@ -142,18 +143,20 @@ int DeferredCalls::cancel(std::uint64_t address, std::uint32_t running) noexcept
     if (call == nullptr) return -EINVAL;
     if (number_of(*call) == running) return -EDEADLK;
     // Two callbacks that cancel each other would wait for ever: whoever sees that somebody waits
-    // for it gives up.
-    if (running != 0 && call_of(running).cancelling != 0) return -EDEADLK;
+    // for it gives up. A program that waits is nobody's to wait for.
+    if (running != 0 && call_of(running).cancelling_calls != 0) return -EDEADLK;
     call->function = {};
     was_armed = disarm(*call);
     if (!call->is_running) return was_armed ? 1 : 0;
     ++call->cancelling;
+    call->cancelling_calls += running != 0;
   }
   while (true) {
     {
       const SpinGuard guard(lock_);
       if (!call->is_running) {
         --call->cancelling;
+        call->cancelling_calls -= running != 0;
         if (call->address == 0 && call->cancelling == 0) give_back(*call);
         return was_armed ? 1 : 0;
       }

@@ -205,6 +205,22 @@ TEST_F(Deferred, LimitIsAnError) {
   EXPECT_EQ(calls->init(Kind::kTimer, {field(DeferredCalls::kCallsMax), nullptr, nullptr}, 1), 0);
 }
 
+// Linux 6.18, bpf_timer_cancel: only callbacks that wait are counted.
+TEST_F(Deferred, ACallbackMayCancelWhileAProgramWaitsForIt) {
+  make(0);
+  make(1);
+  ASSERT_EQ(calls->start_timer(address(0), 0, false, clock), 0);
+  const auto call = calls->take_due(clock.monotonic_ns());
+  ASSERT_TRUE(call.has_value());
+  ASSERT_EQ(calls->start_timer(address(0), 100, false, clock), 0);
+  std::thread program([&] { EXPECT_EQ(calls->cancel(address(0), 0), 1); });
+  while (calls->next_due_ns() != UINT64_MAX) std::this_thread::yield();  // until it waits
+  ASSERT_EQ(calls->start_timer(address(1), 100, false, clock), 0);
+  EXPECT_EQ(calls->cancel(address(1), call->number), 1);
+  calls->finish(call->number);
+  program.join();
+}
+
 // The model: due times by index, and a turn for equal ones.
 TEST_F(Deferred, RandomOperationsMatchASortedList) {
   constexpr std::size_t kCount = 90;
