@@ -6,11 +6,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <memory>
 #include <semaphore>
 #include <thread>
+#include <vector>
 
 namespace lmn {
 namespace {
@@ -123,6 +125,121 @@ TEST(Epoch, OneThreadMayHaveSeveralReaders) {
   EXPECT_FALSE(first.has_passed(first.stamp()));
   reader.go_offline();
   first.synchronize();
+}
+
+TEST(Epoch, AReaderThatIsAloneNeedsNobody) {
+  Epoch epoch;  // no thread
+  ReaderThread reader(epoch);
+  const Epoch::Stamp first = epoch.stamp();
+  EXPECT_FALSE(epoch.has_passed(first));
+  reader.step(ReaderThread::Step::kPass);
+  EXPECT_TRUE(epoch.has_passed(first));
+  // What is taken out after a grace period waits for the next one.
+  const Epoch::Stamp second = epoch.stamp();
+  EXPECT_TRUE(epoch.has_passed(first));
+  EXPECT_FALSE(epoch.has_passed(second));
+  {
+    ReaderThread other(epoch);
+    reader.step(ReaderThread::Step::kPass);
+    EXPECT_FALSE(epoch.has_passed(second)) << "the other one may see it";
+  }
+  reader.step(ReaderThread::Step::kPass);
+  EXPECT_TRUE(epoch.has_passed(second));
+}
+
+// A batch of one engine may run the program of another (a sink of the application does a test run):
+// what the inner one says is not said for the outer.
+TEST(Epoch, APassSaysNothingForAnotherReaderOfTheThread) {
+  Epoch outer;
+  Epoch inner;
+  outer.start();
+  std::binary_semaphore go(0);
+  std::binary_semaphore done(0);
+  std::thread thread([&] {
+    EpochReader reader(outer);
+    done.release();
+    go.acquire();
+    {
+      EpochReader nested(inner);
+      for (int i = 0; i < 1000; ++i) nested.pass();
+    }
+    for (int i = 0; i < 1000; ++i) {
+      EpochScope again(&outer);
+    }
+    done.release();
+    go.acquire();
+  });
+  done.acquire();
+  std::atomic<bool> is_released{false};
+  outer.retire([&] { is_released = true; });
+  const Epoch::Stamp stamp = outer.stamp();
+  go.release();
+  done.acquire();
+  EXPECT_FALSE(outer.has_passed(stamp));
+  EXPECT_FALSE(is_released);
+  go.release();
+  thread.join();
+  outer.wait_for_retired();
+  EXPECT_TRUE(is_released);
+}
+
+TEST(Epoch, WhatIsRetiredIsCalledInOrderAfterAGracePeriod) {
+  Epoch epoch;
+  ReaderThread reader(epoch);
+  std::vector<int> called;
+  std::thread::id by;
+  for (int i = 0; i < 100; ++i) {
+    epoch.retire([&, i] {
+      called.push_back(i);
+      by = std::this_thread::get_id();
+    });
+  }
+  const Epoch::Stamp stamp = epoch.stamp();
+  EXPECT_FALSE(epoch.has_passed(stamp));
+  reader.step(ReaderThread::Step::kPass);
+  reader.step(ReaderThread::Step::kGoOffline);
+  epoch.wait_for_retired();
+  ASSERT_EQ(called.size(), 100u);
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(called[static_cast<std::size_t>(i)], i);
+  EXPECT_NE(by, std::this_thread::get_id());
+}
+
+TEST(Epoch, StopCallsAllThatIsRetiredAndWhatThatRetires) {
+  std::vector<int> called;
+  {
+    Epoch epoch;
+    ReaderThread reader(epoch);
+    epoch.retire([&] {
+      called.push_back(1);
+      epoch.retire([&] { called.push_back(3); });
+    });
+    epoch.retire([&] { called.push_back(2); });
+  }
+  ASSERT_EQ(called.size(), 3u);
+  EXPECT_LT(std::ranges::find(called, 1), std::ranges::find(called, 3));
+}
+
+TEST(Epoch, WithoutReadersWhatIsRetiredIsCalledAtOnce) {
+  Epoch epoch;
+  std::thread::id by;
+  epoch.retire([&] { by = std::this_thread::get_id(); });
+  EXPECT_EQ(by, std::this_thread::get_id());
+}
+
+TEST(Epoch, StartsAgainAfterAStop) {
+  Epoch epoch;
+  epoch.start();
+  epoch.start();
+  epoch.stop();
+  bool is_released = false;
+  {
+    ReaderThread reader(epoch);
+    epoch.retire([&] { is_released = true; });
+    epoch.start();
+    reader.step(ReaderThread::Step::kPass);
+  }
+  epoch.wait_for_retired();
+  EXPECT_TRUE(is_released);
 }
 
 // What a stamp is for: cells are poisoned after a grace period, and no reader may see the poison.
