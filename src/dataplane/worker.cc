@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <optional>
 
 #include "base/assert.h"
 #include "exec/run_deferred.h"
@@ -23,26 +24,119 @@ namespace {
 constexpr std::uint64_t kNsPerMs = 1'000'000;
 constexpr std::uint64_t kSleepMaxMs = 100;  // a belt: a lost wake-up costs at most this
 constexpr std::size_t kPollFdsMax = 256;
-
 }  // namespace
 
-Result<std::unique_ptr<Worker>> Worker::create(const RunContext& context) {
+// Says what the worker's thread uses, while there is an Epoch to say it to.
+class Worker::Turn {
+ public:
+  explicit Turn(Worker& worker) : worker_(worker) {
+    worker_.enter();
+    if (worker_.epoch_ != nullptr) reader_.emplace(*worker_.epoch_);
+  }
+  ~Turn() {
+    reader_.reset();
+    worker_.leave();
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+
+  // Nothing of before is used from here on.
+  void pass() noexcept {
+    if (reader_) reader_->pass();
+  }
+  void go_offline() noexcept {
+    if (reader_) reader_->go_offline();
+  }
+  void go_online() noexcept {
+    if (reader_) reader_->go_online();
+  }
+
+ private:
+  Worker& worker_;
+  std::optional<EpochReader> reader_;
+};
+
+Result<std::unique_ptr<Worker>> Worker::create(const RunContext& context, Epoch* epoch) {
   LMN_ASSERT(context.clock != nullptr);
-  std::unique_ptr<Worker> worker(new Worker(context));
+  std::unique_ptr<Worker> worker(new Worker(context, epoch));
   worker->wakeup_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!worker->wakeup_.is_open()) return make_error(system_error("eventfd", errno));
   return worker;
 }
 
+void Wiring::add_port(Port& port, const Dispatcher* dispatcher, FrameSink* pass_sink) {
+  LMN_ASSERT(bindings.size() + 1 < kPollFdsMax);
+  bindings.push_back({.port = &port,
+                      .rx = &port.rx_queue(),
+                      .dispatcher = dispatcher != nullptr ? *dispatcher : Dispatcher{},
+                      .targets = {&port.tx_queue(), pass_sink}});
+}
+
 void Worker::add_port(Port& port, const Dispatcher* dispatcher, FrameSink* pass_sink) {
-  LMN_ASSERT(bindings_.size() + 1 < kPollFdsMax);
-  bindings_.push_back({&port, &port.rx_queue(), dispatcher, {&port.tx_queue(), pass_sink}});
+  LMN_ASSERT(wiring_.load(std::memory_order_relaxed) == nullptr);
+  own_wiring_.add_port(port, dispatcher, pass_sink);
+}
+
+const Wiring* Worker::exchange_wiring(const Wiring* wiring) noexcept {
+  const Wiring* const before = wiring_.exchange(wiring, std::memory_order_acq_rel);
+  wiring_number_.fetch_add(1, std::memory_order_release);
+  return before;
+}
+
+const Wiring& Worker::wiring() const noexcept {
+  const Wiring* given = wiring_.load(std::memory_order_acquire);
+  return given != nullptr ? *given : own_wiring_;
+}
+
+void Worker::enter() {
+  const MutexGuard guard(chores_lock_);
+  LMN_ASSERT(!is_running_);
+  is_running_ = true;
+}
+
+void Worker::leave() {
+  const MutexGuard guard(chores_lock_);
+  do_chores();
+  is_running_ = false;
+}
+
+void Worker::do_chores() {
+  for (const std::function<void()>* chore : chores_) (*chore)();
+  chores_done_.fetch_add(chores_.size());
+  chores_done_.notify_all();
+  chores_.clear();
+  has_chores_.store(false, std::memory_order_relaxed);
+}
+
+void Worker::between_rounds(const std::function<void()>& chore) {
+  std::uint64_t mine = 0;
+  {
+    const MutexGuard guard(chores_lock_);
+    if (!is_running_) return chore();
+    chores_.push_back(&chore);
+    mine = ++chores_asked_;
+    has_chores_.store(true, std::memory_order_relaxed);
+  }
+  wake();
+  for (std::uint64_t done = chores_done_.load(); done < mine; done = chores_done_.load()) {
+    chores_done_.wait(done);
+  }
 }
 
 std::size_t Worker::poll_once(std::uint64_t packet_budget) noexcept {
+  Turn turn(*this);
+  return poll_round(turn, packet_budget);
+}
+
+std::size_t Worker::poll_round(Turn& turn, std::uint64_t packet_budget) noexcept {
   std::size_t received = 0;
+  if (has_chores_.load(std::memory_order_relaxed)) [[unlikely]] {
+    const MutexGuard guard(chores_lock_);
+    do_chores();
+  }
   if (context_.tables != nullptr) context_.tables->refresh(context_);
-  for (Binding& binding : bindings_) {
+  const std::uint64_t number = wiring_number_.load(std::memory_order_acquire);
+  for (const Wiring::Binding& binding : wiring().bindings) {
     batch_.limit = static_cast<std::size_t>(
         std::min<std::uint64_t>(limits::kBatchSize, packet_budget - received));
     if (batch_.limit == 0) break;
@@ -50,12 +144,17 @@ std::size_t Worker::poll_once(std::uint64_t packet_budget) noexcept {
     received += batch_.count;
     process(binding);
     run_deferred_calls(context_);
+    turn.pass();
+    // If it was replaced it may be gone by now: the rest of the round is the next one's.
+    if (wiring_number_.load(std::memory_order_acquire) != number) return received;
   }
-  if (received == 0) run_deferred_calls(context_);
+  if (received > 0) return received;
+  run_deferred_calls(context_);
+  turn.pass();
   return received;
 }
 
-void Worker::process(Binding& binding) noexcept {
+void Worker::process(const Wiring::Binding& binding) noexcept {
   Counters& counters = binding.rx->counters();
   std::uint64_t bytes = 0;
   for (std::size_t i = 0; i < batch_.count; ++i) bytes += batch_.buffs[i].length();
@@ -69,16 +168,17 @@ void Worker::process(Binding& binding) noexcept {
   if (context_.objects != nullptr) context_.objects->reclaim();
 }
 
-void Worker::run_dispatcher(const Dispatcher* dispatcher) noexcept {
-  if (dispatcher != nullptr) {
-    context_.program_name = dispatcher->program_name;
-    dispatcher->program->run_batch(batch_, context_);
+void Worker::run_dispatcher(const Dispatcher& dispatcher) noexcept {
+  if (dispatcher.program != nullptr) {
+    context_.program_name = dispatcher.program_name;
+    dispatcher.program->run_batch(batch_, context_);
     return;
   }
   std::fill_n(batch_.verdicts.begin(), batch_.count, static_cast<std::uint32_t>(XDP_PASS));
 }
 
 RunEnd Worker::run(const RunLimits& limits) noexcept {
+  Turn turn(*this);
   const std::uint64_t packets_max =
       limits.packet_count_max == 0 ? UINT64_MAX : limits.packet_count_max;
   const std::uint64_t end_ns = limits.duration_ns_max == 0
@@ -89,23 +189,23 @@ RunEnd Worker::run(const RunLimits& limits) noexcept {
     if (is_stopping_.exchange(false, std::memory_order_acquire)) return RunEnd::kStopped;
     if (received >= packets_max) return RunEnd::kPacketCount;
     if (end_ns != UINT64_MAX && context_.clock->monotonic_ns() >= end_ns) return RunEnd::kDuration;
-    const std::size_t now = poll_once(packets_max - received);
+    const std::size_t now = poll_round(turn, packets_max - received);
     received += now;
     if (now > 0) continue;
     if (all_exhausted() && !flush_pending()) return RunEnd::kInputEnded;
-    sleep(end_ns);
+    sleep(turn, end_ns);
   }
 }
 
 bool Worker::all_exhausted() const noexcept {
-  return std::ranges::all_of(bindings_,
-                             [](const Binding& binding) { return binding.rx->is_exhausted(); });
+  return std::ranges::all_of(
+      wiring().bindings, [](const Wiring::Binding& binding) { return binding.rx->is_exhausted(); });
 }
 
 // Tries again to send what transmit queues hold back; true when something is still held.
 bool Worker::flush_pending() noexcept {
   bool pending = false;
-  for (Binding& binding : bindings_) {
+  for (const Wiring::Binding& binding : wiring().bindings) {
     TxQueue& tx = binding.port->tx_queue();
     if (tx.pending() == 0) continue;
     tx.flush();
@@ -114,11 +214,11 @@ bool Worker::flush_pending() noexcept {
   return pending;
 }
 
-void Worker::sleep(std::uint64_t until_ns) noexcept {
+void Worker::sleep(Turn& turn, std::uint64_t until_ns) noexcept {
   std::array<pollfd, kPollFdsMax> fds;
   std::size_t count = 0;
   fds[count++] = {wakeup_.get(), POLLIN, 0};
-  for (const Binding& binding : bindings_) {
+  for (const Wiring::Binding& binding : wiring().bindings) {
     const int fd = binding.rx->poll_fd();
     if (fd >= 0 && !binding.rx->is_exhausted()) fds[count++] = {fd, POLLIN, 0};
   }
@@ -136,7 +236,10 @@ void Worker::sleep(std::uint64_t until_ns) noexcept {
     const std::uint64_t left_ns = due_ns > now_ns ? due_ns - now_ns : 0;
     timeout_ms = std::min(timeout_ms, (left_ns + kNsPerMs - 1) / kNsPerMs);
   }
+  // A port that goes meanwhile takes its descriptor along; whoever takes it out wakes this worker.
+  turn.go_offline();
   ::poll(fds.data(), count, static_cast<int>(timeout_ms));
+  turn.go_online();
   if ((fds[0].revents & POLLIN) != 0) {
     std::uint64_t ignored = 0;
     [[maybe_unused]] const ssize_t got = ::read(wakeup_.get(), &ignored, sizeof ignored);

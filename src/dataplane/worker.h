@@ -10,17 +10,28 @@
 // calls wake() (memory). A transmit queue that could not send everything (a full ring) shortens the
 // sleep to one millisecond and is flushed again.
 //
+// What it polls is a Wiring, immutable and replaced as a whole: the worker looks for a new one
+// after each batch, and says there that it uses nothing of before (base/epoch.h). Who replaces it
+// frees the old one after a grace period. While the worker sleeps or does not run it holds nobody
+// up.
+//
 // Invariants: (1) frames of one queue are run and delivered in the order of arrival; (2) at the end
-// of poll_once() no frame is owned by the worker: each is in the pool, in a sink, or in a port.
-// Threads: add_port(), run() and poll_once() from one thread; stop() and wake() from any, also from
-// a signal handler. Tested by dataplane_test.cc.
+// of poll_once() no frame is owned by the worker: each is in the pool, in a sink, or in a port; (3)
+// between two rounds nothing of the worker's points into a port or a program.
+// Threads: run() and poll_once() from one thread at a time; exchange_wiring(), between_rounds(),
+// stop() and wake() from any, the last two also from a signal handler; add_port(), clear_ports()
+// and context() while nothing runs. Tested by dataplane_test.cc.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <vector>
 
 #include "base/clock.h"
+#include "base/epoch.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "dataplane/dispatcher.h"
@@ -37,18 +48,36 @@ struct RunLimits {
 
 enum class RunEnd : std::uint8_t { kInputEnded, kPacketCount, kDuration, kStopped };
 
+// What a worker polls, what runs there, and where it goes.
+struct Wiring {
+  struct Binding {
+    Port* port;
+    RxQueue* rx;
+    Dispatcher dispatcher;  // without a program everything passes
+    OutcomeTargets targets;
+  };
+  std::vector<Binding> bindings;
+
+  void add_port(Port& port, const Dispatcher* dispatcher, FrameSink* pass_sink);
+};
+
 class Worker {
  public:
-  // `context` carries clock, trace sink, ports and CPU number for every run; it is copied.
-  static Result<std::unique_ptr<Worker>> create(const RunContext& context);
+  // `context` carries clock, trace sink, ports and CPU number for every run; it is copied. The
+  // worker is a reader of `epoch` while it runs; null: nothing that it sees is freed meanwhile.
+  static Result<std::unique_ptr<Worker>> create(const RunContext& context, Epoch* epoch = nullptr);
 
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  // Adds a port to poll. `dispatcher` may be null: everything passes. REQUIRES: run() is not
-  // running; all outlive the worker.
+  // Adds a port to poll, to a wiring of the worker's own. `dispatcher` may be null: everything
+  // passes; it is copied. REQUIRES: run() is not running, no other wiring was given; the port
+  // outlives the worker.
   void add_port(Port& port, const Dispatcher* dispatcher, FrameSink* pass_sink);
-  void clear_ports() { bindings_.clear(); }
+  void clear_ports() { own_wiring_.bindings.clear(); }
+  // Polls what `wiring` says, from the next batch on; gives what was used before, null at first.
+  // What is given must live until a grace period after it was replaced.
+  const Wiring* exchange_wiring(const Wiring* wiring) noexcept;
   // What its programs may touch. REQUIRES: run() is not running.
   RunContext& context() { return context_; }
 
@@ -60,27 +89,42 @@ class Worker {
   void stop() noexcept;
   void wake() noexcept;
 
- private:
-  struct Binding {
-    Port* port;
-    RxQueue* rx;
-    const Dispatcher* dispatcher;
-    OutcomeTargets targets;
-  };
+  // Calls `chore` while no round is under way and none begins: between two rounds on the worker's
+  // thread when it runs, else here and now. Returns when it is done. For what only the worker may
+  // touch: frames, pools, the ports' queues. It waits for no grace period. REQUIRES: not called
+  // from within a round.
+  void between_rounds(const std::function<void()>& chore) LMN_EXCLUDES(chores_lock_);
 
-  explicit Worker(const RunContext& context) : context_(context) {}
-  void process(Binding& binding) noexcept;
-  void run_dispatcher(const Dispatcher* dispatcher) noexcept;
+ private:
+  class Turn;  // one stay on the worker's thread, from entering to leaving
+
+  Worker(const RunContext& context, Epoch* epoch) : context_(context), epoch_(epoch) {}
+  void enter() LMN_EXCLUDES(chores_lock_);
+  void leave() LMN_EXCLUDES(chores_lock_);
+  void do_chores() LMN_REQUIRES(chores_lock_);
+  const Wiring& wiring() const noexcept;
+  std::size_t poll_round(Turn& turn, std::uint64_t packet_budget) noexcept;
+  void process(const Wiring::Binding& binding) noexcept;
+  void run_dispatcher(const Dispatcher& dispatcher) noexcept;
   bool all_exhausted() const noexcept;
   bool flush_pending() noexcept;
-  void sleep(std::uint64_t until_ns) noexcept;
+  void sleep(Turn& turn, std::uint64_t until_ns) noexcept;
 
   RunContext context_;
+  Epoch* epoch_;
   FrameBatch batch_;
   FlushList flush_;
-  std::vector<Binding> bindings_;
+  Wiring own_wiring_;
+  std::atomic<const Wiring*> wiring_{nullptr};   // null: the own one
+  std::atomic<std::uint64_t> wiring_number_{0};  // goes up after it was replaced
   UniqueFd wakeup_;
   std::atomic<bool> is_stopping_{false};
+  Mutex chores_lock_;
+  bool is_running_ LMN_GUARDED_BY(chores_lock_) = false;
+  std::vector<const std::function<void()>*> chores_ LMN_GUARDED_BY(chores_lock_);
+  std::uint64_t chores_asked_ LMN_GUARDED_BY(chores_lock_) = 0;
+  std::atomic<std::uint64_t> chores_done_{0};
+  std::atomic<bool> has_chores_{false};
 };
 
 }  // namespace lmn

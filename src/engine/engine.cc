@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Engine: putting the modules together. Loading is load_object.cc, test runs test_run.cc. Tested by
-// engine_test.cc.
+// Engine: putting the modules together. Loading is load_object.cc, test runs
+// test_run.cc. Tested by engine_test.cc.
 #include "engine/engine.h"
 
 #include <fmt/format.h>
@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "base/assert.h"
 #include "base/file.h"
@@ -22,7 +23,8 @@
 namespace lmn {
 namespace {
 
-// "0-1" or "0,2-3" in /sys/devices/system/cpu/possible: one more than the largest number.
+// "0-1" or "0,2-3" in /sys/devices/system/cpu/possible: one more than the
+// largest number.
 std::uint32_t possible_cpu_count() {
   constexpr std::size_t kTextMax = 4096;
   auto text = read_file("/sys/devices/system/cpu/possible", kTextMax);
@@ -40,9 +42,15 @@ std::uint32_t possible_cpu_count() {
   return std::clamp<std::uint32_t>(std::max(largest, number) + 1, 1, limits::kCpuCountMax);
 }
 
-// As Linux numbers and sizes it (drivers/net/loopback.c).
-constexpr std::uint32_t kLoopbackIfindex = 1;
-constexpr std::uint32_t kLoopbackMtu = 65536;
+Result<void> check_attach_type(const ProgramSpec& spec) {
+  const bool is_of_entries =
+      spec.expected_attach_type == BPF_XDP_DEVMAP || spec.expected_attach_type == BPF_XDP_CPUMAP;
+  if (!is_of_entries) return {};
+  return make_errno_error(ErrorCode::kInvalidArgument, EINVAL,
+                          fmt::format("prog \"{}\" is for map entries (section "
+                                      "'{}'): it cannot be attached to a port",
+                                      spec.name, spec.section));
+}
 
 std::uint64_t random_seed() {
   std::uint64_t seed = 1;
@@ -71,7 +79,8 @@ Engine::Engine(const EngineOptions& options)
       log_(options.log != nullptr ? options.log : &stderr_log_),
       clock_(options.clock != nullptr ? options.clock : &system_clock_) {
   if (options_.cpu_count == 0) options_.cpu_count = possible_cpu_count();
-  // The keys of SYN cookies follow a given seed, so that a replay makes the same cookies.
+  // The keys of SYN cookies follow a given seed, so that a replay makes the
+  // same cookies.
   const bool is_replay = options_.seed != 0;
   if (!is_replay) options_.seed = random_seed();
   PrandomState numbers;
@@ -84,7 +93,13 @@ Engine::Engine(const EngineOptions& options)
   }
 }
 
-Engine::~Engine() = default;
+Engine::~Engine() {
+  worker_.reset();
+  wiring_.reset();
+  // What waits for grace periods has frames of the pool and objects of the
+  // heap.
+  epoch_.stop();
+}
 
 Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
   std::unique_ptr<Engine> engine(new Engine(options));
@@ -95,7 +110,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
   LMN_TRY(engine->object_heap_, ObjectHeap::create());
   LMN_TRY(engine->kernel_tables_, KernelTables::create(engine->options_.seed));
   LMN_TRY(engine->deferred_, DeferredCalls::create());
-  LMN_TRY(engine->worker_, Worker::create(engine->make_context()));
+  LMN_TRY(engine->worker_, Worker::create(engine->make_context(), &engine->epoch_));
   return engine;
 }
 
@@ -112,15 +127,17 @@ Environment Engine::environment(Strictness strictness) {
 Result<LoadedObject*> Engine::load(const ObjectSpec& spec, const LoadOptions& options) {
   ObjectLoader loader(*this, spec, options);
   LMN_TRY(std::unique_ptr<LoadedObject> object, loader.load());
+  const MutexGuard guard(lists_lock_);
   objects_.push_back(std::move(object));
   return objects_.back().get();
 }
 
-MapOptions Engine::map_options() const {
+MapOptions Engine::map_options() {
   MapOptions options;
   options.cpu_count = options_.cpu_count;
   options.hash_seed = options_.seed * 0x9e3779b97f4a7c15ull + next_map_id_;
   options.owners = {object_heap_.get(), deferred_.get()};
+  options.epoch = &epoch_;
   return options;
 }
 
@@ -132,25 +149,84 @@ Result<Map*> Engine::create_inner_map(const Map& outer) {
   }
   LMN_TRY(auto map, create_map(*shape, map_options(), *this));
   map->set_id(next_map_id_++);
-  inner_maps_.push_back(std::move(map));
-  return inner_maps_.back().get();
+  const MutexGuard guard(lists_lock_);
+  inner_maps_.push_back({.map = std::move(map)});
+  return inner_maps_.back().map.get();
 }
 
-// Maps are not freed before the engine is, so that nobody counts who holds one.
+// The map, when neither the application nor a slot holds it any more; else
+// null.
+std::unique_ptr<Map> Engine::take_if_unused(InnerMap& inner) {
+  if (!inner.is_closed || inner.slot_count != 0) return nullptr;
+  std::unique_ptr<Map> map = std::move(inner.map);
+  inner = std::move(inner_maps_.back());
+  inner_maps_.pop_back();
+  return map;
+}
+
+Engine::InnerMap* Engine::find_inner(const Map& map) {
+  const auto found =
+      std::ranges::find_if(inner_maps_, [&](const InnerMap& one) { return one.map.get() == &map; });
+  return found == inner_maps_.end() ? nullptr : &*found;
+}
+
+Result<void> Engine::close_map(Map& map) {
+  {
+    const MutexGuard guard(lists_lock_);
+    const InnerMap* found = find_inner(map);
+    if (found == nullptr || found->is_closed) {
+      return make_errno_error(ErrorCode::kNotFound, ENOENT, "no inner map that is open");
+    }
+  }
+  map.drop_user_references();
+  std::unique_ptr<Map> unused;
+  {
+    const MutexGuard guard(lists_lock_);
+    InnerMap& inner = *find_inner(map);
+    inner.is_closed = true;
+    unused = take_if_unused(inner);
+  }
+  if (unused != nullptr) epoch_.retire([old = std::move(unused)] {});
+  return {};
+}
+
+// Maps of objects are not freed before the engine is: nobody counts who holds
+// one.
 Map* Engine::acquire_map(std::uint32_t handle) noexcept {
-  const auto find_in = [handle](const std::vector<std::unique_ptr<Map>>& maps) -> Map* {
-    const auto found =
-        std::ranges::find_if(maps, [handle](const auto& map) { return map->id() == handle; });
-    return found == maps.end() ? nullptr : found->get();
+  const MutexGuard guard(lists_lock_);
+  const auto inner = std::ranges::find_if(inner_maps_, [handle](const InnerMap& one) {
+    return one.map->id() == handle && !one.is_closed;
+  });
+  if (inner != inner_maps_.end()) {
+    ++inner->slot_count;
+    return inner->map.get();
+  }
+  const auto find_in = [handle](const LoadedObject& object) -> Map* {
+    const auto found = std::ranges::find_if(
+        object.maps, [handle](const auto& map) { return map->id() == handle; });
+    return found == object.maps.end() ? nullptr : found->get();
   };
-  if (Map* map = find_in(inner_maps_)) return map;
   if (loading_ != nullptr) {
-    if (Map* map = find_in(loading_->maps)) return map;
+    if (Map* map = find_in(*loading_)) return map;
   }
   for (const auto& object : objects_) {
-    if (Map* map = find_in(object->maps)) return map;
+    if (Map* map = find_in(*object)) return map;
   }
   return nullptr;
+}
+
+void Engine::release_map(Map* map) noexcept {
+  std::unique_ptr<Map> unused;
+  {
+    const MutexGuard guard(lists_lock_);
+    InnerMap* found = find_inner(*map);
+    if (found == nullptr) return;
+    LMN_DCHECK(found->slot_count > 0);
+    --found->slot_count;
+    unused = take_if_unused(*found);
+  }
+  // A run may have looked it up before the slot was emptied.
+  if (unused != nullptr) epoch_.retire([old = std::move(unused)] {});
 }
 
 Result<std::vector<Port*>> Engine::open_port(std::string_view text) {
@@ -172,7 +248,21 @@ Port& Engine::adopt_port(std::unique_ptr<Port> port) {
   ports_.push_back(std::move(port));
   attachments_.push_back(std::make_unique<Attachment>());
   attachments_.back()->port = ports_.back().get();
+  publish();
   return *ports_.back();
+}
+
+// What the worker polls and who is found by ifindex, as it is now.
+void Engine::publish() {
+  port_table_.publish(ports_);
+  auto fresh = std::make_unique<Wiring>();
+  for (const auto& attachment : attachments_) {
+    fresh->add_port(*attachment->port, &attachment->dispatcher, attachment->pass_sink);
+  }
+  worker_->exchange_wiring(fresh.get());
+  std::unique_ptr<const Wiring> before = std::exchange(wiring_, std::move(fresh));
+  worker_->wake();
+  if (before != nullptr) epoch_.retire([old = std::move(before)] {});
 }
 
 Port* Engine::find_port(std::string_view name) const {
@@ -189,31 +279,44 @@ Engine::Attachment& Engine::attachment_of(Port& port) {
 }
 
 Result<void> Engine::attach(Program& program, Port& port) {
-  if (program.spec.expected_attach_type == BPF_XDP_DEVMAP ||
-      program.spec.expected_attach_type == BPF_XDP_CPUMAP) {
+  LMN_CHECK_OK(check_attach_type(program.spec));
+  const Dispatcher& running = attachment_of(port).dispatcher;
+  if (running.program != nullptr) {
     return make_errno_error(
-        ErrorCode::kInvalidArgument, EINVAL,
-        fmt::format(
-            "prog \"{}\" is for map entries (section '{}'): it cannot be attached to a port",
-            program.spec.name, program.spec.section));
+        ErrorCode::kInvalidArgument, EBUSY,
+        fmt::format("port '{}' runs '{}' already", port.info().name, running.program_name));
   }
-  Attachment& attachment = attachment_of(port);
-  if (attachment.dispatcher.program != nullptr) {
-    return make_errno_error(ErrorCode::kInvalidArgument, EBUSY,
-                            fmt::format("port '{}' runs '{}' already", port.info().name,
-                                        attachment.dispatcher.program_name));
-  }
-  attachment.dispatcher = {program.compiled.get(), program.spec.name};
+  return replace(program, port);
+}
+
+Result<void> Engine::replace(Program& program, Port& port) {
+  LMN_CHECK_OK(check_attach_type(program.spec));
+  attachment_of(port).dispatcher = {program.compiled.get(), program.spec.name};
+  publish();
   return {};
 }
 
-void Engine::set_pass_sink(Port& port, FrameSink* sink) { attachment_of(port).pass_sink = sink; }
+Result<void> Engine::detach(Port& port) {
+  Attachment& attachment = attachment_of(port);
+  if (attachment.dispatcher.program == nullptr) {
+    return make_errno_error(ErrorCode::kNotFound, ENOENT,
+                            fmt::format("port '{}' runs no program", port.info().name));
+  }
+  attachment.dispatcher = {};
+  publish();
+  return {};
+}
+
+void Engine::set_pass_sink(Port& port, FrameSink* sink) {
+  attachment_of(port).pass_sink = sink;
+  publish();
+}
 
 RunContext Engine::make_context() {
   RunContext context;
   context.clock = clock_;
   context.trace = &trace_;
-  context.ports = this;
+  context.ports = &port_table_;
   context.cookie_secret = &cookie_secret_;
   context.routes = &routes_;
   kernel_tables_->fill(context);
@@ -228,6 +331,7 @@ RunContext Engine::make_context() {
 }
 
 int Engine::run_deferred() {
+  const EpochReader reader(epoch_);
   RunContext context = make_context();
   return run_deferred_calls(context);
 }
@@ -247,12 +351,7 @@ Result<int> Engine::reader_bell(const Map& map) {
 }
 
 RunEnd Engine::run(const RunLimits& limits) {
-  worker_->clear_ports();
-  for (const auto& attachment : attachments_) {
-    const Dispatcher* dispatcher =
-        attachment->dispatcher.program != nullptr ? &attachment->dispatcher : nullptr;
-    worker_->add_port(*attachment->port, dispatcher, attachment->pass_sink);
-  }
+  epoch_.start();
   // What was given to the engine after its worker was made.
   worker_->context().kernel_types = kernel_types_.get();
   worker_->context().tables = &reader_bells_;
@@ -285,19 +384,8 @@ std::string Engine::accounting_error() const {
 }
 
 FrameSink* Engine::find_sink(std::uint32_t ifindex) noexcept {
-  for (const auto& port : ports_) {
-    if (port->info().ifindex == ifindex) return &port->tx_queue();
-  }
-  return nullptr;
-}
-
-std::optional<std::uint32_t> Engine::find_mtu(std::uint32_t ifindex) noexcept {
-  for (const auto& port : ports_) {
-    if (port->info().ifindex == ifindex) return port->info().mtu;
-  }
-  // The loopback device is always there; test runs happen on it, as the kernel's do.
-  if (ifindex == kLoopbackIfindex) return kLoopbackMtu;
-  return std::nullopt;
+  const EpochScope scope(&epoch_);
+  return port_table_.find_sink(ifindex);
 }
 
 const ProgramEntry* Engine::acquire_program(std::uint32_t handle) noexcept {
@@ -307,6 +395,7 @@ const ProgramEntry* Engine::acquire_program(std::uint32_t handle) noexcept {
     }
     return nullptr;
   };
+  const MutexGuard guard(lists_lock_);
   if (loading_ != nullptr) {
     if (const ProgramEntry* entry = find_in(*loading_); entry != nullptr) return entry;
   }

@@ -175,7 +175,10 @@ Result<std::uint32_t> ObjectLoader::slot_value(const Map& map, const MapInitialS
 
 Result<void> ObjectLoader::fill_slots() {
   // Programs of this object must be found by Engine::acquire_program while slots are filled.
-  engine_.loading_ = object_.get();
+  {
+    const MutexGuard guard(engine_.lists_lock_);
+    engine_.loading_ = object_.get();
+  }
   Result<void> result;
   // By position: a slot may make the inner map that it names.
   for (std::size_t i = 0; i < object_->maps.size(); ++i) {
@@ -198,6 +201,7 @@ Result<void> ObjectLoader::fill_slots() {
     }
     if (!result) break;
   }
+  const MutexGuard guard(engine_.lists_lock_);
   engine_.loading_ = nullptr;
   return result;
 }

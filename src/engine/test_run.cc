@@ -46,6 +46,7 @@ Result<TestRunResult> Engine::test_run(Program& program, std::span<const std::ui
   buff.rx_time_ns = options.rx_time_ns;
 
   TrapLog traps;
+  EpochReader reader(epoch_);
   RunContext context = make_context();
   if (context.tables != nullptr) context.tables->refresh(context);
   context.traps = &traps;
@@ -57,6 +58,7 @@ Result<TestRunResult> Engine::test_run(Program& program, std::span<const std::ui
     context.redirect = {};
     result.verdict = program.compiled->run(buff, context);
     object_heap_->reclaim();
+    reader.pass();
   }
   result.duration_ns = (clock_->monotonic_ns() - start_ns) / repeat;
   run_deferred_calls(context);

@@ -40,6 +40,7 @@ int ArrayOfMaps::update(const void*, const void*, std::uint64_t, std::uint32_t) 
 int ArrayOfMaps::erase(const void*) noexcept { return -EOPNOTSUPP; }
 
 int ArrayOfMaps::copy_value(const void* key, std::span<std::uint8_t> out, std::uint64_t) noexcept {
+  const EpochScope scope(options().epoch);
   const Map* map = slots_.load(load_key32(key));
   if (map == nullptr) return -ENOENT;
   store_key32(out.data(), map->id());

@@ -128,6 +128,8 @@ int Devmap::update_from_user(const void* key, std::span<const std::uint8_t> valu
   if (flags > BPF_EXIST) return -EINVAL;
   if (index >= spec().max_entries) return -E2BIG;
   if (flags == BPF_NOEXIST) return -EEXIST;
+  // The port that is found stays until it is in the slot, where forget_sink finds it.
+  const EpochScope scope(options().epoch);
   DevmapSlot fresh;
   const int error = make_devmap_slot(host_, owner_, value, fresh);
   if (error != 0) return error;

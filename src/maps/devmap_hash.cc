@@ -96,6 +96,8 @@ int DevmapHash::update_from_user(const void* key, std::span<const std::uint8_t> 
     const bool is_there = table_.find(load_key32(key)) != ChainTable::kNone;
     if (is_there && flags == BPF_NOEXIST) return -EEXIST;
   }
+  // As in Devmap: until forget_sink finds it.
+  const EpochScope scope(options().epoch);
   DevmapSlot fresh;
   int error = make_devmap_slot(host_, owner_, value, fresh);
   if (error != 0) return error;

@@ -37,6 +37,7 @@ const ProgramEntry* ProgArrayMap::find_program(std::uint32_t index) noexcept {
 }
 
 int ProgArrayMap::copy_value(const void* key, std::span<std::uint8_t> out, std::uint64_t) noexcept {
+  const EpochScope scope(options().epoch);
   const ProgramEntry* entry = find_program(load_key32(key));
   if (entry == nullptr) return -ENOENT;
   store_key32(out.data(), entry->id);
