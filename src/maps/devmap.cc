@@ -146,24 +146,37 @@ int Devmap::erase_from_user(const void* key) noexcept {
 
 void Devmap::forget_sink(const FrameSink& sink) noexcept {
   for (std::uint32_t index = 0; index < spec().max_entries && occupied() > 0; ++index) {
-    RedirectTarget target;
-    if (find_redirect_target(index, target) && target.sink == &sink) replace(index, {});
+    remove_sink(index, sink);
   }
+}
+
+void Devmap::remove_sink(std::uint32_t index, const FrameSink& sink) noexcept {
+  const ProgramEntry* old_program = nullptr;
+  {
+    const SpinGuard guard(lock_);
+    if (slot(index).sink == &sink) old_program = put(index, {});
+  }
+  if (old_program != nullptr) host_.release_program(old_program);
 }
 
 void Devmap::replace(std::uint32_t index, const DevmapSlot& fresh) noexcept {
   const ProgramEntry* old_program = nullptr;
   {
     const SpinGuard guard(lock_);
-    DevmapSlot& target = slot(index);
-    old_program = target.program;
-    if (target.sink != nullptr) --occupied_;
-    if (fresh.sink != nullptr) ++occupied_;
-    target.sink = fresh.sink;
-    target.program = fresh.program;
-    if (fresh.sink != nullptr) store_value(&target.value, &fresh.value, sizeof fresh.value);
+    old_program = put(index, fresh);
   }
   if (old_program != nullptr) host_.release_program(old_program);
+}
+
+const ProgramEntry* Devmap::put(std::uint32_t index, const DevmapSlot& fresh) noexcept {
+  DevmapSlot& target = slot(index);
+  const ProgramEntry* old_program = target.program;
+  if (target.sink != nullptr) --occupied_;
+  if (fresh.sink != nullptr) ++occupied_;
+  target.sink = fresh.sink;
+  target.program = fresh.program;
+  if (fresh.sink != nullptr) store_value(&target.value, &fresh.value, sizeof fresh.value);
+  return old_program;
 }
 
 }  // namespace lmn

@@ -67,6 +67,11 @@ class Devmap final : public Map {
     return reinterpret_cast<DevmapSlot*>(memory_.data())[index];
   }
   void replace(std::uint32_t index, const DevmapSlot& fresh) noexcept LMN_EXCLUDES(lock_);
+  // Empties the slot if it holds `sink` now.
+  void remove_sink(std::uint32_t index, const FrameSink& sink) noexcept LMN_EXCLUDES(lock_);
+  // Gives the program that was there, which the caller releases.
+  const ProgramEntry* put(std::uint32_t index, const DevmapSlot& fresh) noexcept
+      LMN_REQUIRES(lock_);
   std::uint32_t occupied() noexcept LMN_EXCLUDES(lock_) {
     const SpinGuard guard(lock_);
     return occupied_;

@@ -5,7 +5,7 @@
 // The slot is DEVMAP's (devmap.h), kept in a ChainTable: the order of get_next_key is then the
 // kernel's.
 // Unlike DEVMAP, an ifindex of 0 is an error, and BPF_EXIST does not ask for an entry to be there.
-// Threads: Map's, by one lock. Not done yet: entries do not vanish when a port goes away.
+// Threads: Map's, by one lock.
 // Tested by maps_test.cc and tests/contract/maps_contract_test.cc.
 // Source: Linux 6.18, kernel/bpf/devmap.c.
 #pragma once

@@ -91,7 +91,13 @@ int Xskmap::update_from_user(const void* key, std::span<const std::uint8_t> valu
 
 void Xskmap::forget_sink(const FrameSink& sink) noexcept {
   for (std::uint32_t index = 0; index < spec().max_entries && slots_.occupied() > 0; ++index) {
-    if (slots_.load(index) == &sink) erase_from_user(&index);
+    FrameSink* old = nullptr;
+    {
+      // Another socket may have come into the slot meanwhile.
+      const SpinGuard guard(lock_);
+      if (slots_.load(index) == &sink) old = slots_.exchange(index, nullptr);
+    }
+    if (old != nullptr) host_.release_socket(old);
   }
 }
 

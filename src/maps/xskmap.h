@@ -6,7 +6,6 @@
 // taken. Whether the socket is bound to the queue a frame came from is the socket's own check.
 // Invariant: a slot holds one reference from MapHost::acquire_socket.
 // Threads: Map's. A redirect loads one atomic pointer; updates are serialised by a lock.
-// Not done yet: slots do not empty themselves when a socket is closed.
 // Tested by maps_test.cc and tests/contract/maps_contract_test.cc.
 // Source: Linux 6.18, net/xdp/xskmap.c.
 #pragma once

@@ -58,7 +58,7 @@ class Host final : public MapHost {
 
   std::array<NoSink, 2> sinks;
   ProgramEntry program{.id = 9, .type = BPF_PROG_TYPE_XDP, .expected_attach_type = BPF_XDP_DEVMAP};
-  int held = 0;
+  std::atomic<int> held = 0;
 };
 
 class MapPatterns : public testing::Test {
@@ -452,6 +452,29 @@ TEST_F(MapPatterns, SlotsOfAPortThatGoesAreEmptied) {
     }
     map.reset();
     EXPECT_EQ(host.held, 0);
+  }
+}
+
+// ... and takes none that leads to another one by now.
+TEST_F(MapPatterns, APortThatGoesLeavesTheSlotsOfOthers) {
+  for (const std::uint32_t type :
+       {BPF_MAP_TYPE_DEVMAP, BPF_MAP_TYPE_DEVMAP_HASH, BPF_MAP_TYPE_XSKMAP}) {
+    auto map = make(spec(type, 4, 4, 1));
+    const std::uint32_t key = 0;
+    std::atomic<bool> is_done{false};
+    std::thread other([&] {
+      while (!is_done) map->forget_sink(host.sinks[0]);
+    });
+    int lost = 0;
+    for (int i = 0; i < 100'000; ++i) {
+      map->user_update(&key, std::vector<std::uint8_t>{1, 0, 0, 0}, BPF_ANY);
+      map->user_update(&key, std::vector<std::uint8_t>{2, 0, 0, 0}, BPF_ANY);
+      RedirectTarget target;
+      lost += map->find_redirect_target(key, target) ? 0 : 1;
+    }
+    is_done = true;
+    other.join();
+    EXPECT_EQ(lost, 0) << type;
   }
 }
 
