@@ -127,12 +127,14 @@ std::string_view BtfShow::name() noexcept {
     const bool has_member = member_ != nullptr && !member_->name.empty();
     const std::string_view member = has_member ? member_->name : std::string_view();
     const auto size_of = [](std::string_view text) { return static_cast<int>(text.size()); };
+    // NOLINTBEGIN(bugprone-suspicious-stringview-data-usage): %.*s takes the size.
     length = std::snprintf(name_.data(), name_.size(), "%s%.*s%s(%.*s%s%.*s%s%.*s%.*s)%.*s",
                            has_member ? "." : "", size_of(member), member.data(),
                            has_member ? " = " : "", size_of(prefix), prefix.data(),
                            !prefix.empty() && !word.empty() ? " " : "", size_of(word), word.data(),
                            pointers > 0 ? " " : "", pointers, kStars.data(), 2 * arrays,
                            kSquares.data(), size_of(bracket), bracket.data());
+    // NOLINTEND(bugprone-suspicious-stringview-data-usage)
   }
   return {name_.data(), std::min(static_cast<std::size_t>(length), name_.size() - 1)};
 }

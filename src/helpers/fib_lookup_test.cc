@@ -107,6 +107,7 @@ TEST_F(FibLookupHelper, WithoutRoutesNoDeviceIsKnown) {
   struct bpf_fib_lookup params = ask_for("10.2.3.4");
   const struct bpf_fib_lookup before = params;
   EXPECT_EQ(call(params), -ENODEV);
+  // NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): not one byte is written.
   EXPECT_EQ(std::memcmp(&params, &before, sizeof params), 0);
   params.family = 77;
   EXPECT_EQ(call(params), -EAFNOSUPPORT);
