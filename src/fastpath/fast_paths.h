@@ -25,9 +25,19 @@
 
 namespace lmn {
 
-// What a function does. A lookup in flight is kPrefetch, some time later kPrefetchMore if there
-// is one, some time later kFinish if there is one, else kLookup; it answers as kLookup does then.
-enum class FastPathStep : std::uint8_t { kLookup, kPrefetch, kPrefetchMore, kFinish, kCheck };
+// What a function does. A lookup in flight is kPrefetch1, some time later kPrefetch2 and so on as
+// far as the kind has them, each fetching what the next one reads, and some time later kFinish,
+// which answers what kLookup would answer then. Between them it keeps kFlightBytes
+// (maps/fast_path.h).
+enum class FastPathStep : std::uint8_t {
+  kLookup,
+  kPrefetch1,
+  kPrefetch2,
+  kPrefetch3,
+  kPrefetch4,
+  kFinish,
+  kCheck,
+};
 
 struct FastPathName {
   std::string_view symbol;

@@ -36,11 +36,12 @@ TEST(FastPaths, TheBitcodeCallsNothing) {
   }
 }
 
-TEST(FastPaths, EveryKindHasALookupAndAPrefetch) {
+TEST(FastPaths, EveryKindHasALookupAlsoInFlight) {
   for (const FastPathKind kind :
        {FastPathKind::kArray, FastPathKind::kHash, FastPathKind::kPercpuHash, FastPathKind::kLpm}) {
     EXPECT_NE(find_fast_path(kind, FastPathStep::kLookup), nullptr);
-    EXPECT_NE(find_fast_path(kind, FastPathStep::kPrefetch), nullptr);
+    EXPECT_NE(find_fast_path(kind, FastPathStep::kPrefetch1), nullptr);
+    EXPECT_NE(find_fast_path(kind, FastPathStep::kFinish), nullptr);
   }
   EXPECT_EQ(find_fast_path(FastPathKind::kNone, FastPathStep::kLookup), nullptr);
   EXPECT_EQ(find_fast_path(FastPathKind::kHash, FastPathStep::kLookup)->symbol, "lmn_hash_lookup");

@@ -22,6 +22,9 @@ enum class FastPathKind : std::uint8_t {
   kLpm,         // LpmMapDescriptor
 };
 
+// Of a lookup in flight: what its steps leave for each other, aligned to 8.
+inline constexpr std::uint32_t kFlightBytes = 40;
+
 struct FastPath {
   FastPathKind kind = FastPathKind::kNone;
   const void* descriptor = nullptr;

@@ -4,25 +4,40 @@
 //
 // internal; the writing half is lpm_index.h. The first bits of the address (7, 13 or 19, by the
 // size of the map) index a table whose entries hold the longest prefix no longer than that, and a
-// node for longer ones. A node takes 6 bits at once and is half a cache line: 63 bits say which
+// node for longer ones. (Prefixes so short that they would fill thousands of entries have a small
+// table of their own.) A node takes 6 bits at once and is half a cache line: 63 bits say which
 // prefixes of 0 to 5 further bits are there, 64 bits which of the 64 ways on have a node. Both are
-// read by population count: the nodes below and then the element numbers of the prefixes here lie
-// in one block; few elements of a node without children lie in itself. Bits that all prefixes below
-// share are skipped at once, up to 48 per node, so that sparse tries, IPv6 and long keys are no
-// deeper than they are full. (Tables of all values of 16 or 24 bits are larger than the caches and,
-// read at random, slower.)
+// read by population count: the nodes below and the element numbers of the prefixes here lie in one
+// block; few elements of a node without children lie in itself. Bits that all prefixes below share
+// are skipped at once, up to 48 per node, so that sparse tries, IPv6 and long keys are no deeper
+// than they are full. (Tables of all values of 16 or 24 bits are larger than the caches and, read
+// at random, slower.)
 //
-//   const std::uint32_t element = lpm_find(table, address);
+//   const std::uint32_t element = lpm_find(table, data);
 //
-// How a reader is never wrong beside a writer: a change becomes visible by one store, of a root
-// entry, of a block number or of the state; and memory is used again, or the other of the two root
-// tables changed, only after the state has changed. A reader that finds the state changed when it
-// is through looks again; what it read meanwhile may have been anything, so every index is
-// checked against the memory's end.
+// or, for many lookups in flight, in five steps, each of which fetches what the next one reads:
+//
+//   LpmFlight<LpmAddress32> flight;
+//   lpm_prefetch_root(map, key, flight);
+//   lpm_prefetch_node(map, flight);
+//   lpm_prefetch_child(map, flight);
+//   lpm_prefetch_value(map, flight);
+//   void* value = lpm_finish(map, key, flight);      // as lpm_lookup would answer now
+//
+// What is found or not, leaf or not, is chosen without branches: the processor would guess wrongly
+// once per address, which costs more than going through two nodes where one would do. Two are
+// enough for nearly all addresses.
+//
+// How a reader is never wrong beside a writer: every change becomes visible by one store, of a root
+// table's number, of a block's or of an element's, and then changes the state; memory is used
+// again, or the table that readers have left is changed, only after that. A reader that finds the
+// state changed when it is through looks again; what it read meanwhile may have been anything, so
+// every number is cut to the size of the memory, and steps are counted.
 // Threads: any number of readers beside one writer. Tested by lpm_test.cc.
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
 
 #include "base/platform.h"
@@ -30,16 +45,16 @@
 namespace lmn {
 
 struct alignas(32) LpmNode {
-  std::uint64_t prefixes;   // bit 2^n - 1 + v: the prefix of the n < 6 further bits v is there
-  std::uint64_t skip;       // bits in front of those, from the highest
-  std::uint64_t children;   // bit v: there is a node behind the 6 further bits v
-  std::uint32_t block;      // unit of the first child; behind the children are the elements, as u32
-  std::uint32_t skip_bits;  // a multiple of 6, at most kLpmSkipBitsMax; perhaps with kLpmLeafBit
+  std::uint64_t prefixes;  // by place (lpm_place): the prefix of so many further bits is there
+  std::uint64_t base;      // the bits to skip, and 6 zeros behind them
+  std::uint64_t children;  // bit v: there is a node behind the 6 further bits v
+  std::uint32_t block;     // unit of the first child; others before it, the elements behind it
+  std::uint32_t shift;     // 58 less the number of bits to skip; perhaps with kLpmLeafBit
 };
 static_assert(sizeof(LpmNode) == 32, "two nodes are a cache line");
 
 inline constexpr std::uint32_t kLpmStride = 6;
-inline constexpr std::uint32_t kLpmSkipBitsMax = 48;
+inline constexpr std::uint32_t kLpmSkipBitsMax = 48;  // a multiple of the stride, as all skips
 // A node without children and with few elements has these in itself, from `children` on.
 inline constexpr std::uint32_t kLpmLeafBit = 1u << 31;
 inline constexpr std::uint32_t kLpmLeafElementsMax = 3;
@@ -48,13 +63,18 @@ inline constexpr std::uint32_t kLpmBlockUnitsMax = 64 + 8;  // 64 children, 63 e
 inline constexpr std::uint32_t kNoLpmElement = 0;
 
 // What a lookup needs to know of its map. A root entry is the element of the longest prefix of at
-// most root_bits in its low half, the unit of a node in its high half; 0 for none.
+// most root_bits in its low half, the unit of a node in its high half; 0 for none. Prefixes that
+// would fill more than 2^spread_bits entries are in the short table, which has one entry for so
+// many root entries. Unit 0 is a node of nothing; every unit up to unit_mask, and
+// kLpmBlockUnitsMax behind it, may be read.
 struct LpmDescriptor {
-  const std::uint64_t* state;  // bit 0: which root table holds; the rest counts changes
-  const std::uint64_t* roots;  // two tables
+  const std::uint64_t* state;   // bit 0: which root and short table hold; the rest counts changes
+  const std::uint64_t* roots;   // two tables
+  const std::uint64_t* shorts;  // two tables
   const LpmNode* units;
-  std::uint64_t unit_count;
+  std::uint64_t unit_mask;
   std::uint32_t root_bits;
+  std::uint32_t spread_bits;
   std::uint32_t data_size;  // bytes of an address
 };
 
@@ -65,51 +85,62 @@ struct LpmMapDescriptor {
   std::uint64_t stride;
 };
 
-// By 6 bits of an address: the bits of LpmNode::prefixes that it lies in.
+// The bit of LpmNode::prefixes for the prefix of `length` < 6 further bits, the first ones of the 6
+// in `bits`: longer prefixes are lower.
+constexpr std::uint32_t lpm_place(std::uint32_t bits, std::uint32_t length) noexcept {
+  return 64 - (2u << length) + (bits >> (kLpmStride - length));
+}
+
+// By 6 bits of an address: the bits of LpmNode::prefixes that it lies in; and, behind them, none,
+// for an address that does not have the bits that the node skips.
 inline constexpr auto kLpmPaths = [] {
-  std::array<std::uint64_t, 64> paths{};
+  std::array<std::uint64_t, 65> paths{};
   for (std::uint32_t bits = 0; bits < 64; ++bits) {
     for (std::uint32_t length = 0; length < kLpmStride; ++length) {
-      paths[bits] |= 1ull << ((1u << length) - 1 + (bits >> (kLpmStride - length)));
+      paths[bits] |= 1ull << lpm_place(bits, length);
     }
   }
   return paths;
 }();
 
-// --- addresses as numbers: window(n) is the address from bit n on, from the highest bit, of which
-// at least 57 bits are right and bits beyond the address 0.
+// --- addresses as numbers that are read from the front: window() is the bits to come, from the
+// highest, at least 54 of them, and 0 behind the address; advance() takes 1 to 63 of them away.
 
 struct LpmAddress32 {
-  explicit LpmAddress32(const std::uint8_t* data) noexcept {
+  LMN_FAST static LpmAddress32 load(const std::uint8_t* data, std::uint32_t) noexcept {
     std::uint32_t raw;
     __builtin_memcpy(&raw, data, sizeof raw);
-    word = std::uint64_t{big_endian(raw)} << 32;
+    return {std::uint64_t{big_endian(raw)} << 32};
   }
-  std::uint64_t window(std::uint32_t from) const noexcept { return word << (from & 63); }
+  LMN_FAST std::uint64_t window() const noexcept { return word; }
+  LMN_FAST void advance(std::uint32_t bits) noexcept { word <<= bits & 63; }
   std::uint64_t word;
 };
 
 struct LpmAddress128 {
-  explicit LpmAddress128(const std::uint8_t* data) noexcept {
+  LMN_FAST static LpmAddress128 load(const std::uint8_t* data, std::uint32_t) noexcept {
     std::uint64_t raw[2];
     __builtin_memcpy(raw, data, sizeof raw);
-    high = big_endian(raw[0]);
-    low = big_endian(raw[1]);
+    return {big_endian(raw[0]), big_endian(raw[1])};
   }
-  std::uint64_t window(std::uint32_t from) const noexcept {
-    const std::uint32_t shift = from & 63;
-    const std::uint64_t first = from < 64 ? high : low;
-    const std::uint64_t second = from < 64 ? low : 0;
-    return from < 128 ? first << shift | (second >> 1) >> (63 - shift) : 0;
+  LMN_FAST std::uint64_t window() const noexcept { return high; }
+  LMN_FAST void advance(std::uint32_t bits) noexcept {
+    high = high << (bits & 63) | low >> (-bits & 63);
+    low <<= bits & 63;
   }
   std::uint64_t high;
   std::uint64_t low;
 };
 
+// Of any size, read from where it lies.
 struct LpmAddressBytes {
-  LpmAddressBytes(const std::uint8_t* bytes, std::uint32_t byte_count) noexcept
-      : data(bytes), size(byte_count) {}
-  std::uint64_t window(std::uint32_t from) const noexcept {
+  LMN_FAST static LpmAddressBytes load(const std::uint8_t* data, std::uint32_t size) noexcept {
+    return {data, size, 0};
+  }
+  LMN_FAST std::uint64_t window() const noexcept { return window_at(offset); }
+  LMN_FAST void advance(std::uint32_t bits) noexcept { offset += bits; }
+  // From bit `from` on.
+  LMN_FAST std::uint64_t window_at(std::uint32_t from) const noexcept {
     const std::uint32_t at = from / 8;
     std::uint64_t word = 0;
     if (at + 8 <= size) {
@@ -124,111 +155,200 @@ struct LpmAddressBytes {
   }
   const std::uint8_t* data;
   std::uint32_t size;
+  std::uint32_t offset;
 };
 
 // --- the search
+
+// Where a search is. `best` is where the element of the longest prefix so far is written.
+template <typename Address>
+struct LpmFlight {
+  std::uint64_t state;  // when it began
+  std::uint64_t unit;   // the next node; behind the last one 0, and steps change nothing any more
+  const std::uint32_t* best;
+  Address rest;  // of the address
+};
 
 LMN_FAST std::uint32_t lpm_count(std::uint64_t bits) noexcept {
   return static_cast<std::uint32_t>(__builtin_popcountll(bits));
 }
 
-// The element of the longest prefix below `unit` that the address lies in, else `best`. What is
-// found or not, leaf or not, is chosen without branches: they would be guessed wrongly once per
-// address, which costs more than all the arithmetic.
-template <typename Address>
-LMN_FAST std::uint32_t lpm_descend(const LpmDescriptor& table, const Address& address,
-                                   std::uint64_t unit, std::uint32_t best) noexcept {
-  const std::uint32_t* elements = &best;
-  std::uint64_t hits = 1;   // the prefixes of a node that the address lies in, and
-  std::uint64_t among = 1;  // all that it has
-  std::uint32_t offset = table.root_bits;
-  while (unit != 0 && unit < table.unit_count) {
-    const LpmNode& node = table.units[unit];
-    const std::uint64_t prefixes = __atomic_load_n(&node.prefixes, __ATOMIC_RELAXED);
-    const std::uint64_t skip = __atomic_load_n(&node.skip, __ATOMIC_RELAXED);
-    const std::uint64_t block_read = __atomic_load_n(&node.block, __ATOMIC_ACQUIRE);
-    const std::uint64_t block = block_read < table.unit_count ? block_read : 0;
-    const std::uint32_t kind = __atomic_load_n(&node.skip_bits, __ATOMIC_RELAXED);
-    const std::uint64_t is_node = static_cast<std::uint64_t>(kind >> 31) - 1;  // all bits, or none
-    const std::uint64_t children = __atomic_load_n(&node.children, __ATOMIC_RELAXED) & is_node;
-    const std::uint32_t skip_bits = kind & 63;
-    const std::uint64_t window = address.window(offset);
-    const bool is_on_way = (((window ^ skip) >> 1) >> (63 - skip_bits)) == 0;
-    const std::uint64_t bits = (window << skip_bits) >> (64 - kLpmStride);
-    const std::uint64_t here = is_on_way ? prefixes & kLpmPaths[bits] : 0;
-    const auto* in_leaf = reinterpret_cast<const std::uint32_t*>(&node.children);
-    const auto* in_block =
-        reinterpret_cast<const std::uint32_t*>(table.units + block + lpm_count(children));
-    const std::uint32_t* here_elements = is_node != 0 ? in_block : in_leaf;
-    elements = here != 0 ? here_elements : elements;
-    among = here != 0 ? prefixes : among;
-    hits = here != 0 ? here : hits;
-    if (!is_on_way || (children >> bits & 1) == 0) break;
-    unit = block + lpm_count(children & ((1ull << bits) - 1));
-    offset += skip_bits + kLpmStride;
-  }
-  const std::uint64_t longest = 0x8000000000000000ull >> __builtin_clzll(hits);
-  return __atomic_load_n(elements + lpm_count(among & (longest - 1)), __ATOMIC_RELAXED);
+// One of the two, without a branch as far as the compiler can be told.
+template <typename T>
+LMN_FAST T lpm_choose(bool condition, T yes, T no) noexcept {
+#if __has_builtin(__builtin_unpredictable)
+  return __builtin_unpredictable(condition) ? yes : no;
+#else
+  return condition ? yes : no;
+#endif
 }
 
-LMN_FAST const std::uint64_t* lpm_root(const LpmDescriptor& table, std::uint64_t state,
-                                       std::uint64_t window) noexcept {
+// The low half of an entry, which is its element.
+LMN_FAST const std::uint32_t* lpm_element_of(const std::uint64_t* entry) noexcept {
+  const auto* halves = reinterpret_cast<const std::uint32_t*>(entry);
+  return std::endian::native == std::endian::little ? halves : halves + 1;
+}
+
+// Gives the root entry, which lpm_enter will read. REQUIRES: the address has root_bits.
+template <typename Address>
+LMN_FAST const std::uint64_t* lpm_start(const LpmDescriptor& table, const std::uint8_t* data,
+                                        LpmFlight<Address>& flight) noexcept {
+  Address address = Address::load(data, table.data_size);
+  const std::uint64_t state = __atomic_load_n(table.state, __ATOMIC_ACQUIRE);
   const std::uint64_t first = (state & 1) << table.root_bits;
-  return table.roots + first + (window >> (64 - table.root_bits));
+  const std::uint64_t* root = table.roots + first + (address.window() >> (64 - table.root_bits));
+  address.advance(table.root_bits);
+  flight.state = state;
+  flight.best = lpm_element_of(root);
+  flight.rest = address;
+  return root;
+}
+
+template <typename Address>
+LMN_FAST void lpm_enter(const LpmDescriptor& table, LpmFlight<Address>& flight) noexcept {
+  const std::uint32_t* in_root = flight.best;
+  const auto* root = reinterpret_cast<const std::uint64_t*>(
+      reinterpret_cast<std::uintptr_t>(in_root) & ~std::uintptr_t{7});
+  const std::uint64_t entry = __atomic_load_n(root, __ATOMIC_ACQUIRE);
+  const auto number = static_cast<std::uint64_t>(root - table.roots);
+  const std::uint64_t* in_short = table.shorts + (number >> table.spread_bits);
+  const bool is_in_root = static_cast<std::uint32_t>(entry) != kNoLpmElement;
+  flight.best = lpm_choose(is_in_root, in_root, lpm_element_of(in_short));
+  flight.unit = entry >> 32 & table.unit_mask;
+}
+
+// Goes through one node.
+template <typename Address>
+LMN_FAST void lpm_step(const LpmDescriptor& table, LpmFlight<Address>& flight) noexcept {
+  const LpmNode& node = table.units[flight.unit];
+  const std::uint32_t* best = flight.best;
+  Address rest = flight.rest;
+  const std::uint64_t prefixes = __atomic_load_n(&node.prefixes, __ATOMIC_RELAXED);
+  const std::uint64_t base = __atomic_load_n(&node.base, __ATOMIC_RELAXED);
+  const std::uint64_t ways_on = __atomic_load_n(&node.children, __ATOMIC_RELAXED);
+  const std::uint64_t block = __atomic_load_n(&node.block, __ATOMIC_ACQUIRE) & table.unit_mask;
+  const std::uint32_t shift = __atomic_load_n(&node.shift, __ATOMIC_RELAXED);
+  const bool is_leaf = (shift & kLpmLeafBit) != 0;
+
+  // The skipped bits and 6 more, less the skipped bits as they should be.
+  const std::uint64_t further = (rest.window() >> (shift & 63)) - base;
+  const bool is_on_way = further < 64;
+  const std::uint64_t bits = lpm_choose(is_on_way, further, std::uint64_t{64});
+
+  // The longest prefix is the lowest bit; elements are in the order of the bits, counted from 1.
+  const std::uint64_t here = prefixes & kLpmPaths[bits];
+  const std::uint32_t number = lpm_count(prefixes & (here ^ (here - 1)));
+  const auto* in_leaf = reinterpret_cast<const std::uint32_t*>(&node.children) - 1;
+  const auto* in_block = reinterpret_cast<const std::uint32_t*>(table.units + block + 1) - 1;
+  const std::uint32_t* element = lpm_choose(is_leaf, in_leaf, in_block) + number;
+
+  const std::uint64_t children = lpm_choose(is_leaf || !is_on_way, std::uint64_t{0}, ways_on);
+  const std::uint64_t bit = 1ull << (further & 63);
+  const std::uint64_t next = (block - lpm_count(children & (bit - 1))) & table.unit_mask;
+  flight.unit = lpm_choose((children & bit) != 0, next, std::uint64_t{0});
+  rest.advance(64 - (shift & 63));
+  flight.rest = rest;
+  flight.best = lpm_choose(here != 0, element, best);
+}
+
+// Goes through all nodes but the first; the element of the longest prefix, or kNoLpmElement. What a
+// reader that came late goes through may be anything: more steps than the address has bits for are
+// not taken.
+template <typename Address>
+LMN_FAST std::uint32_t lpm_step_to_the_end(const LpmDescriptor& table,
+                                           LpmFlight<Address>& flight) noexcept {
+  lpm_step(table, flight);
+  for (std::uint32_t left = table.data_size * 8 / kLpmStride; left > 0; --left) {
+    if (flight.unit == 0) [[likely]]
+      break;
+    lpm_step(table, flight);
+  }
+  return __atomic_load_n(flight.best, __ATOMIC_RELAXED);
+}
+
+// Whether what the flight has found is still so.
+template <typename Address>
+LMN_FAST bool lpm_is_current(const LpmDescriptor& table,
+                             const LpmFlight<Address>& flight) noexcept {
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  return __atomic_load_n(table.state, __ATOMIC_RELAXED) == flight.state;
 }
 
 template <typename Address>
 LMN_FAST std::uint32_t lpm_find_address(const LpmDescriptor& table,
-                                        const Address& address) noexcept {
+                                        const std::uint8_t* data) noexcept {
   for (;;) {
-    const std::uint64_t state = __atomic_load_n(table.state, __ATOMIC_ACQUIRE);
-    const std::uint64_t root =
-        __atomic_load_n(lpm_root(table, state, address.window(0)), __ATOMIC_ACQUIRE);
-    const std::uint32_t found =
-        lpm_descend(table, address, root >> 32, static_cast<std::uint32_t>(root));
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    if (__atomic_load_n(table.state, __ATOMIC_RELAXED) == state) return found;
+    LpmFlight<Address> flight;
+    lpm_start(table, data, flight);
+    lpm_enter(table, flight);
+    lpm_step(table, flight);
+    const std::uint32_t found = lpm_step_to_the_end(table, flight);
+    if (lpm_is_current(table, flight)) [[likely]]
+      return found;
   }
 }
 
-// --- what programs call. `data`: data_size readable bytes, the address without its length.
+// --- what programs call. `data`: data_size readable bytes, the address without its length; `key`:
+// a 32-bit length and such an address.
 
 // The element of the longest prefix that the whole address lies in, or kNoLpmElement.
 LMN_FAST std::uint32_t lpm_find(const LpmDescriptor& table, const std::uint8_t* data) noexcept {
-  if (table.data_size == 4) return lpm_find_address(table, LpmAddress32(data));
-  if (table.data_size == 16) return lpm_find_address(table, LpmAddress128(data));
-  return lpm_find_address(table, LpmAddressBytes(data, table.data_size));
+  if (table.data_size == 4) return lpm_find_address<LpmAddress32>(table, data);
+  if (table.data_size == 16) return lpm_find_address<LpmAddress128>(table, data);
+  return lpm_find_address<LpmAddressBytes>(table, data);
 }
 
-// Whether the key, a 32-bit length and an address, asks for a whole address: only those are
-// answered here, others by the map.
-LMN_FAST bool lpm_is_whole(const LpmMapDescriptor& table, const void* key) noexcept {
+// Whether the key asks for a whole address: only those are answered here, others by the map.
+LMN_FAST bool lpm_is_whole(const LpmMapDescriptor& map, const void* key) noexcept {
   std::uint32_t length;
   __builtin_memcpy(&length, key, sizeof length);
-  return length == table.index.data_size * 8;
+  return length == map.index.data_size * 8;
 }
 
-// REQUIRES: lpm_is_whole(table, key).
-LMN_FAST void* lpm_lookup(const LpmMapDescriptor& table, const void* key) noexcept {
-  const auto* data = static_cast<const std::uint8_t*>(key) + sizeof(std::uint32_t);
-  const std::uint32_t found = lpm_find(table.index, data);
-  return found == kNoLpmElement ? nullptr : table.values + found * table.stride;
+LMN_FAST const std::uint8_t* lpm_data(const void* key) noexcept {
+  return static_cast<const std::uint8_t*>(key) + sizeof(std::uint32_t);
 }
 
-// Fetch the lines that lpm_find will read first: the root entry, and some time later the node.
-LMN_FAST const std::uint64_t* lpm_prefetch_root(const LpmDescriptor& table,
-                                                const std::uint8_t* data) noexcept {
-  const std::uint64_t window = table.data_size == 4
-                                   ? LpmAddress32(data).window(0)
-                                   : LpmAddressBytes(data, table.data_size).window(0);
-  const std::uint64_t state = __atomic_load_n(table.state, __ATOMIC_RELAXED);
-  const std::uint64_t* root = lpm_root(table, state, window);
-  __builtin_prefetch(root);
-  return root;
+LMN_FAST void* lpm_value(const LpmMapDescriptor& map, std::uint64_t element) noexcept {
+  return element == kNoLpmElement ? nullptr : map.values + element * map.stride;
 }
 
-LMN_FAST void lpm_prefetch_node(const LpmDescriptor& table, const std::uint64_t* root) noexcept {
-  __builtin_prefetch(table.units + (__atomic_load_n(root, __ATOMIC_RELAXED) >> 32));
+// REQUIRES: lpm_is_whole(map, key).
+LMN_FAST void* lpm_lookup(const LpmMapDescriptor& map, const void* key) noexcept {
+  return lpm_value(map, lpm_find(map.index, lpm_data(key)));
+}
+
+// A lookup in flight; `Address` is the one for data_size. REQUIRES: the steps are taken in this
+// order, each once, all with the same key, which stays where it is; lpm_is_whole(map, key).
+template <typename Address>
+LMN_FAST void lpm_prefetch_root(const LpmMapDescriptor& map, const void* key,
+                                LpmFlight<Address>& flight) noexcept {
+  __builtin_prefetch(lpm_start(map.index, lpm_data(key), flight));
+}
+template <typename Address>
+LMN_FAST void lpm_prefetch_node(const LpmMapDescriptor& map, LpmFlight<Address>& flight) noexcept {
+  lpm_enter(map.index, flight);
+  __builtin_prefetch(map.index.units + flight.unit);
+}
+template <typename Address>
+LMN_FAST void lpm_prefetch_child(const LpmMapDescriptor& map, LpmFlight<Address>& flight) noexcept {
+  lpm_step(map.index, flight);
+  __builtin_prefetch(map.index.units + flight.unit);
+}
+// From here on `unit` is the element.
+template <typename Address>
+LMN_FAST void lpm_prefetch_value(const LpmMapDescriptor& map, LpmFlight<Address>& flight) noexcept {
+  LpmFlight<Address> here = flight;
+  flight.unit = lpm_step_to_the_end(map.index, here);
+  __builtin_prefetch(map.values + flight.unit * map.stride);
+}
+// What lpm_lookup would give now: what was found on the way if nothing has changed since.
+template <typename Address>
+LMN_FAST void* lpm_finish(const LpmMapDescriptor& map, const void* key,
+                          const LpmFlight<Address>& flight) noexcept {
+  if (lpm_is_current(map.index, flight)) [[likely]]
+    return lpm_value(map, flight.unit);
+  return lpm_value(map, lpm_find_address<Address>(map.index, lpm_data(key)));
 }
 
 }  // namespace lmn

@@ -7,13 +7,18 @@
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <memory>
 #include <random>
 #include <set>
 #include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -226,6 +231,99 @@ TEST(LpmIndex, WithoutMemoryNothingChanges) {
   for (const auto& data : there) EXPECT_EQ(lpm_find(index->descriptor(), data.data()), 0u);
 }
 
+// One lookup in flight whose values are one byte each, so that a value's address is its element.
+template <typename Address>
+class Flight {
+ public:
+  using Data = std::conditional_t<std::is_same_v<Address, LpmAddress32>, std::uint32_t,
+                                  std::array<std::uint64_t, 2>>;
+
+  // Its steps so far: 0 to 4.
+  Flight(const LpmIndex& index, const Data& data, int steps = 4)
+      : map_{.index = index.descriptor(), .values = values_, .stride = 1} {
+    std::memcpy(key_.data() + 4, &data, map_.index.data_size);
+    go_on(steps);
+  }
+  void go_on(int steps) {
+    for (; steps > 0; --steps) {
+      switch (taken_++) {
+        case 0:
+          lpm_prefetch_root(map_, key_.data(), flight_);
+          break;
+        case 1:
+          lpm_prefetch_node(map_, flight_);
+          break;
+        case 2:
+          lpm_prefetch_child(map_, flight_);
+          break;
+        default:
+          lpm_prefetch_value(map_, flight_);
+      }
+    }
+  }
+  std::uint32_t element() const { return element_of(lpm_finish(map_, key_.data(), flight_)); }
+  std::uint32_t element_now() const { return element_of(lpm_lookup(map_, key_.data())); }
+
+ private:
+  static std::uint32_t element_of(const void* value) {
+    return value == nullptr
+               ? kNoLpmElement
+               : static_cast<std::uint32_t>(static_cast<const std::uint8_t*>(value) - values_);
+  }
+
+  static inline std::uint8_t values_[1];
+  LpmMapDescriptor map_;
+  std::array<std::uint8_t, 20> key_{};
+  LpmFlight<Address> flight_;
+  int taken_ = 0;
+};
+
+// Lookups of a few prefixes' addresses, of which some change after any step.
+template <typename Address>
+void expect_flights_to_land_right(std::uint32_t data_size) {
+  using Data = typename Flight<Address>::Data;
+  constexpr std::uint32_t kPrefixes = 24;
+  auto index = LpmIndex::create(data_size, 200'000);
+  ASSERT_TRUE(index.has_value());
+  std::mt19937_64 random(data_size);
+  // All prefixes are of one address, so that the parent of one is the longest shorter one.
+  const Data data = std::bit_cast<Data>([&] {
+    std::array<std::uint8_t, sizeof(Data)> bytes;
+    for (auto& byte : bytes) byte = static_cast<std::uint8_t>(random());
+    return bytes;
+  }());
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(&data);
+  std::map<std::uint32_t, std::uint32_t> there;  // elements by length
+  std::uint32_t element = 0;
+  const auto change = [&] {
+    const auto length =
+        static_cast<std::uint32_t>(random() % kPrefixes * (data_size * 8) / (kPrefixes - 1));
+    const auto place = there.lower_bound(length);
+    if (place == there.end() || place->first != length || random() % 3 == 0) {
+      ASSERT_TRUE(index->put(bytes, length, there[length] = ++element));
+      return;
+    }
+    LpmIndex::Parent parent;
+    if (place != there.begin()) parent = {std::prev(place)->second, std::prev(place)->first};
+    index->remove(bytes, length, parent);
+    there.erase(place);
+  };
+  for (int step = 0; step < 20'000; ++step) {
+    const int changed_after = static_cast<int>(random() % 6);
+    Flight<Address> flight(*index, data, std::min(changed_after, 4));
+    if (changed_after < 5) change();
+    flight.go_on(4 - std::min(changed_after, 4));
+    ASSERT_EQ(flight.element(), there.empty() ? kNoLpmElement : there.rbegin()->second);
+    ASSERT_EQ(flight.element(), flight.element_now());
+  }
+}
+
+TEST(LpmIndex, FlightsLandOnWhatIsThereThen) {
+  expect_flights_to_land_right<LpmAddress32>(4);
+  expect_flights_to_land_right<LpmAddress128>(16);
+  expect_flights_to_land_right<LpmAddressBytes>(13);
+}
+
 // Prefixes of one address: those of even length are always there, odd ones come and go, and so do
 // neighbours, so that blocks move and are used again. The element of length n is n + 1.
 class NestedPrefixes {
@@ -238,6 +336,10 @@ class NestedPrefixes {
   std::uint32_t find(std::uint32_t address) const {
     const std::uint32_t data = __builtin_bswap32(address);
     return lpm_find(index_.descriptor(), reinterpret_cast<const std::uint8_t*>(&data));
+  }
+  std::uint32_t find_in_flight(std::uint32_t address) const {
+    const Flight<LpmAddress32> flight(index_, __builtin_bswap32(address));
+    return flight.element();
   }
   void change(std::mt19937& random) {
     const auto draw = [&](std::uint32_t end) { return static_cast<std::uint32_t>(random() % end); };
@@ -276,6 +378,9 @@ TEST(LpmIndex, ReadersBesideAWriterSeeTheOldOrTheNew) {
         // Leaves the others behind `bit` bits: the prefix of that length if there, or one shorter.
         const std::uint32_t seen = prefixes.find(NestedPrefixes::kAddress ^ (0x80000000u >> bit));
         if (seen != bit + 1 && (bit % 2 == 0 || seen != bit)) ++wrong;
+        const std::uint32_t landed =
+            prefixes.find_in_flight(NestedPrefixes::kAddress ^ (0x80000000u >> bit));
+        if (landed != bit + 1 && (bit % 2 == 0 || landed != bit)) ++wrong;
       }
     }
   };
