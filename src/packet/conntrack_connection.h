@@ -23,6 +23,8 @@ class ConntrackTable::Connection {
   bool is_used;
   bool is_inserted;
   bool is_by_source;
+  bool is_of_host;
+  std::uint32_t reading;  // of the host's: the last one that showed it
 };
 
 template <typename T>

@@ -183,7 +183,8 @@ void ConntrackTable::set_status(Connection& connection, std::uint64_t status) no
 
 bool ConntrackTable::is_expired(Connection& connection, Jiffies now) noexcept {
   const auto timeout = field<std::uint32_t>(connection, options_.layout.timeout);
-  return static_cast<std::int32_t>(timeout - now) <= 0;
+  const std::int64_t grace = connection.is_of_host ? host_grace_ : 0;
+  return static_cast<std::int32_t>(timeout - now) + grace <= 0;
 }
 
 void ConntrackTable::drop_reference(Connection& connection) noexcept {
@@ -205,14 +206,14 @@ void ConntrackTable::forget(Connection& connection) noexcept {
   drop_reference(connection);
 }
 
-bool ConntrackTable::make_room(Jiffies now) noexcept {
+bool ConntrackTable::make_room(Jiffies now, bool only_expired) noexcept {
   Connection* victim = nullptr;
   for (std::uint32_t i = 0; i < std::min(kVictimsLookedAt, used_end_); ++i) {
     sweep_at_ = sweep_at_ + 1 >= used_end_ ? 0 : sweep_at_ + 1;
     Connection& candidate = connections_[sweep_at_];
     if (!candidate.is_inserted || candidate.references != 1) continue;
     const bool is_over = is_expired(candidate, now);
-    if (!is_over && (status_of(candidate) & kCtAssured) != 0) continue;
+    if (!is_over && (only_expired || (status_of(candidate) & kCtAssured) != 0)) continue;
     victim = &candidate;
     if (is_over) break;
   }
@@ -269,12 +270,16 @@ bool ConntrackTable::has_key(const Connection& connection, std::uint8_t directio
 
 // Whether a connection has it in either direction, expired or not. The kernel's lists are by the
 // zone of the direction too: one that counts in another zone for this direction is not met.
+// `only_own`: those of the host do not count.
 bool ConntrackTable::is_known(const ConntrackTuple& tuple, const ConntrackZone& zone,
-                              std::uint16_t list_zone) noexcept {
+                              std::uint16_t list_zone, bool only_own) noexcept {
   for (std::uint32_t at = tuple_buckets_[bucket_of_tuple(tuple)]; at != 0;) {
     const auto direction = static_cast<std::uint8_t>((at - 1) % 2);
     const Connection& other = connection_of(at);
-    if (has_key(other, direction, tuple, zone) && zone.id_of(direction) == list_zone) return true;
+    const bool counts = !only_own || !other.is_of_host;
+    if (counts && has_key(other, direction, tuple, zone) && zone.id_of(direction) == list_zone) {
+      return true;
+    }
     at = other.next[direction];
   }
   return false;
@@ -394,6 +399,7 @@ int ConntrackTable::change_status(Connection& connection, std::uint32_t status) 
 }
 
 ConntrackTable::Connection* ConntrackTable::at(const void* image) noexcept {
+  const SpinGuard guard(lock_);
   const auto offset =
       static_cast<std::size_t>(static_cast<const std::uint8_t*>(image) - images_.get());
   const std::size_t index = offset / image_stride_;
@@ -411,11 +417,17 @@ std::uint8_t* ConntrackTable::image(Connection& connection) noexcept {
 ConntrackTable::Connection* ConntrackTable::allocate_of(const ConntrackRecord& record,
                                                         Jiffies now) noexcept {
   Connection* connection = allocate_locked(record.original, record.reply, record.zone, now);
-  if (connection == nullptr) return nullptr;
-  set_timeout_locked(*connection, record.timeout_s * kJiffiesPerSecond, now);
-  set_status(*connection, record.status & ~std::uint64_t{kCtConfirmed | kCtDying});
-  if (options_.layout.mark) set_field(*connection, *options_.layout.mark, record.mark);
+  if (connection != nullptr) set_record(*connection, record, now);
   return connection;
+}
+
+// What changes in a connection's life. Whether it is in the table stays as it is.
+void ConntrackTable::set_record(Connection& connection, const ConntrackRecord& record,
+                                Jiffies now) noexcept {
+  constexpr std::uint64_t kTables = kCtConfirmed | kCtDying;
+  set_timeout_locked(connection, record.timeout_s * kJiffiesPerSecond, now);
+  set_status(connection, (record.status & ~kTables) | (status_of(connection) & kTables));
+  if (options_.layout.mark) set_field(connection, *options_.layout.mark, record.mark);
 }
 
 bool ConntrackTable::add(const ConntrackRecord& record, Jiffies now) {
@@ -425,17 +437,6 @@ bool ConntrackTable::add(const ConntrackRecord& record, Jiffies now) {
   const bool is_new = insert_locked(*connection, now);
   drop_reference(*connection);
   return is_new;
-}
-
-// With zones that count for one direction only, which of two connections is refused depends on
-// their order: what the host has is right in any.
-bool ConntrackTable::add_of_host(const ConntrackRecord& record, Jiffies now) {
-  const SpinGuard guard(lock_);
-  Connection* connection = allocate_of(record, now);
-  if (connection == nullptr) return false;
-  link_locked(*connection, now);
-  drop_reference(*connection);
-  return true;
 }
 
 std::size_t ConntrackTable::expire(Jiffies now) noexcept {

@@ -18,12 +18,20 @@
 // its place in the table. A full table forgets an expired connection, else one that is not assured,
 // of the few that it looks at; else allocate() fails.
 //
+// Connections of the host's lie beside those that programs and people made. Whoever comes first has
+// the addresses: a program's insertion where the host has a connection is refused, as in the
+// kernel, and one that a program made is not touched by what the host tells of the same addresses
+// (counted). What a program changes in a connection of the host's holds until the host is heard of
+// it again: an event, or the next reading. The host tells of no packet that makes a connection live
+// longer, so while it is followed its connections stay a grace longer than was last heard
+// (set_host_grace), which the next reading settles.
+//
 // Invariants: (1) memory is fixed at creation; (2) a connection in the table has a reference of the
 // table's; (3) links are positions + 1, so that zeroed memory is an empty table.
 // Threads: any; a spin lock is held for each operation. What programs read and write in an image
 // directly (mark) is theirs to order, as in the kernel.
-// Tested by conntrack_table_test.cc, src/kfuncs/table_kfuncs_test.cc and
-// tests/differential/conntrack_test.cc.
+// Tested by conntrack_table_test.cc, host_messages_test.cc, src/kfuncs/table_kfuncs_test.cc,
+// fuzz/host_messages_fuzz.cc and tests/differential/conntrack_test.cc, host_events_test.cc.
 // Source: Linux 6.18, net/netfilter/nf_conntrack_core.c, nf_conntrack_bpf.c, nf_nat_core.c.
 #pragma once
 
@@ -35,11 +43,14 @@
 #include <string>
 #include <string_view>
 
+#include "base/byte_reader.h"
 #include "base/mutex.h"
 #include "base/result.h"
 #include "packet/net_address.h"
 
 namespace lmn {
+
+class NetlinkSource;  // packet/host_netlink.h
 
 // One direction. Ports are in network order.
 struct ConntrackTuple {
@@ -175,9 +186,23 @@ class ConntrackTable {
   bool add(const ConntrackRecord& record, Jiffies now);
   // Adds what `text` says. Errors: kMalformed with the line's number; lines before it are added.
   Result<void> read_text(std::string_view text, Jiffies now);
-  // Adds the host's connections of TCP and UDP; how many. Those that are there already stay as they
-  // are. Errors: kPermission, kIo.
+  // What became of the host's connections that could not be had; only goes up.
+  struct HostCounts {
+    std::uint64_t left_alone = 0;  // a program or a person had made one of these addresses
+    std::uint64_t no_room = 0;
+    std::uint64_t malformed = 0;  // messages that lack what every connection has
+  };
+  // Makes the host's connections of TCP and UDP those of the calling thread's network namespace, as
+  // they are now: new ones come, others change, those that the host has no more go. How many it
+  // has. Errors: kPermission, kIo; the table is then as it was.
   Result<std::size_t> read_host(Jiffies now);
+  // What `netlink` answers in the kernel's place.
+  Result<std::size_t> read_netlink(const NetlinkSource& netlink, Jiffies now);
+  // The same for one message of the host's (IPCTNL_MSG_CT_*): a connection came, changed or went.
+  void take_host_event(std::uint16_t type, ByteSpan body, Jiffies now);
+  // How much longer than last heard the host's connections stay; 0 at first.
+  void set_host_grace(Jiffies grace) noexcept;
+  HostCounts host_counts() noexcept;
   // Takes out what is over, and gives how many connections stay.
   std::size_t expire(Jiffies now) noexcept;
   void for_each(Jiffies now, const std::function<void(const ConntrackRecord&)>& act);
@@ -207,8 +232,8 @@ class ConntrackTable {
                const ConntrackZone& zone) const noexcept;
   Found find_in_list(const ConntrackTuple& tuple, const ConntrackZone& zone,
                      std::uint16_t list_zone, Jiffies now) noexcept;
-  bool is_known(const ConntrackTuple& tuple, const ConntrackZone& zone,
-                std::uint16_t list_zone) noexcept;
+  bool is_known(const ConntrackTuple& tuple, const ConntrackZone& zone, std::uint16_t list_zone,
+                bool only_own = false) noexcept;
   bool is_taken(const ConntrackTuple& ours, const Connection& ignored) noexcept;
   bool take_same_source(ConntrackTuple& tuple, const Connection& connection,
                         const IpAddress& address, std::optional<std::uint16_t> port) noexcept;
@@ -219,11 +244,13 @@ class ConntrackTable {
   bool insert_locked(Connection& connection, Jiffies now) noexcept;
   void confirm(Connection& connection, Jiffies now) noexcept;
   void link_locked(Connection& connection, Jiffies now) noexcept;
-  bool add_of_host(const ConntrackRecord& record, Jiffies now);
+  Connection* find_exact(const ConntrackRecord& record) noexcept;
+  void set_record(Connection& connection, const ConntrackRecord& record, Jiffies now) noexcept;
+  void take_of_host(const ConntrackRecord& record, Jiffies now) noexcept;
   Connection* allocate_of(const ConntrackRecord& record, Jiffies now) noexcept;
   Connection* allocate_locked(const ConntrackTuple& original, const ConntrackTuple& reply,
                               const ConntrackZone& zone, Jiffies now) noexcept;
-  bool make_room(Jiffies now) noexcept;
+  bool make_room(Jiffies now, bool only_expired = false) noexcept;
   void forget(Connection& connection) noexcept;
   void drop_reference(Connection& connection) noexcept;
   void set_timeout_locked(Connection& connection, std::uint64_t jiffies, Jiffies now) noexcept;
@@ -249,6 +276,9 @@ class ConntrackTable {
   std::uint32_t used_end_ = 0;  // positions from here on were never used
   std::uint32_t sweep_at_ = 0;
   std::uint64_t random_ = 0;
+  Jiffies host_grace_ = 0;
+  std::uint32_t reading_ = 0;  // number of the last one of the host
+  HostCounts host_counts_;
   SpinLock lock_;
 };
 

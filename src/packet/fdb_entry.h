@@ -17,6 +17,8 @@ struct FdbTable::Entry {
   std::uint64_t seen_ns = 0;
   std::uint32_t next = 0;  // position + 1 of the next one in the bucket, or of the next free one
   bool is_used = false;
+  bool is_of_host = false;
+  std::uint32_t reading = 0;  // of the host's: the last one that showed it
 };
 
 }  // namespace lmn

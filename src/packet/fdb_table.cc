@@ -40,16 +40,30 @@ Result<std::unique_ptr<FdbTable>> FdbTable::create(const Options& options) {
   return std::unique_ptr<FdbTable>(new FdbTable(options));
 }
 
-void FdbTable::add_bridge(const FdbBridge& bridge) {
-  if (entries_.capacity() < options_.entries_max) {
-    entries_.reserve(options_.entries_max);
-    buckets_.assign(std::bit_ceil(options_.entries_max), 0);
+// The memory of entries is had outside of the lock.
+void FdbTable::reserve() {
+  {
+    const SpinGuard guard(lock_);
+    if (!buckets_.empty()) return;
   }
+  std::vector<Entry> entries;
+  entries.reserve(options_.entries_max);
+  std::vector<std::uint32_t> buckets(std::bit_ceil(options_.entries_max));
+  const SpinGuard guard(lock_);
+  if (!buckets_.empty()) return;
+  entries_ = std::move(entries);
+  buckets_ = std::move(buckets);
+}
+
+void FdbTable::add_bridge(const FdbBridge& bridge) {
+  reserve();
+  const SpinGuard guard(lock_);
   std::erase_if(bridges_, [&](const FdbBridge& old) { return old.ifindex == bridge.ifindex; });
   bridges_.push_back(bridge);
 }
 
 void FdbTable::add_port(const FdbPort& port) {
+  const SpinGuard guard(lock_);
   std::erase_if(ports_, [&](const FdbPort& old) { return old.ifindex == port.ifindex; });
   ports_.insert(std::ranges::lower_bound(ports_, port.ifindex, {}, &FdbPort::ifindex), port);
 }
@@ -101,7 +115,9 @@ bool FdbTable::is_aged(const Entry& entry, std::uint64_t now_ns) const noexcept 
   if ((entry.flags & (kFdbStatic | kFdbLocal)) != 0) return false;
   const FdbBridge* bridge = bridge_of(entry.bridge);
   if (bridge == nullptr) return true;
-  return now_ns >= entry.seen_ns && now_ns - entry.seen_ns >= bridge->ageing_s * kNsPerSecond;
+  const std::uint64_t grace_ns = entry.is_of_host ? host_grace_ns_ : 0;
+  const std::uint64_t life_ns = bridge->ageing_s * kNsPerSecond + grace_ns;
+  return now_ns >= entry.seen_ns && now_ns - entry.seen_ns >= life_ns;
 }
 
 void FdbTable::remove(Entry& entry) noexcept {
@@ -169,13 +185,13 @@ int FdbTable::learn(std::uint32_t port, const MacAddress& mac, std::uint16_t vla
   if (entry->port != port && (entry->flags & kFdbSticky) != 0) return EEXIST;
   entry->port = port;
   entry->seen_ns = now_ns;
+  entry->is_of_host = false;
   return 0;
 }
 
 Result<void> FdbTable::add(const FdbRecord& record, std::uint64_t seen_ns) {
   const SpinGuard guard(lock_);
-  const auto port = std::ranges::find(ports_, record.port, &FdbPort::ifindex);
-  const FdbBridge* bridge = bridge_of(port != ports_.end() ? port->bridge : record.port);
+  const FdbBridge* bridge = bridge_of_record(record);
   if (bridge == nullptr) {
     return make_error(ErrorCode::kInvalidArgument,
                       fmt::format("port {} belongs to no bridge", record.port));

@@ -35,23 +35,23 @@ enum class DumpState : std::uint8_t { kGoesOn, kDone, kDisturbed };
 Result<DumpState> read_answer(const NetlinkQuestion& question, ByteSpan datagram,
                               const NetlinkVisitor& visit) {
   bool is_disturbed = false;
-  while (datagram.size() >= sizeof(nlmsghdr)) {
-    const nlmsghdr header = *netlink_head<nlmsghdr>(datagram);
-    if (header.nlmsg_len < sizeof header || header.nlmsg_len > datagram.size()) {
-      return netlink_error(question.what, EPROTO);
+  bool is_done = false;
+  const auto read = [&](const NetlinkMessage& message) -> Result<void> {
+    if (is_done) return {};
+    is_disturbed = is_disturbed || (message.flags & NLM_F_DUMP_INTR) != 0;
+    if (message.type != NLMSG_ERROR && message.type != NLMSG_DONE) {
+      return visit(message.type, message.body);
     }
-    const ByteSpan body = datagram.subspan(sizeof header, header.nlmsg_len - sizeof header);
-    is_disturbed = is_disturbed || (header.nlmsg_flags & NLM_F_DUMP_INTR) != 0;
-    if (header.nlmsg_type == NLMSG_ERROR || header.nlmsg_type == NLMSG_DONE) {
-      const auto code = static_cast<int>(attribute_number<std::uint32_t>(body));
-      if (code < 0) return netlink_error(question.what, -code);
-      if (is_disturbed) return DumpState::kDisturbed;
-      return DumpState::kDone;
-    }
-    LMN_CHECK_OK(visit(header.nlmsg_type, body));
-    datagram = datagram.subspan(std::min<std::size_t>(aligned(header.nlmsg_len), datagram.size()));
-  }
-  return is_disturbed ? DumpState::kDisturbed : DumpState::kGoesOn;
+    const auto code = static_cast<int>(attribute_number<std::uint32_t>(message.body));
+    if (code < 0) return netlink_error(question.what, -code);
+    is_done = true;
+    return {};
+  };
+  LMN_TRY(const bool is_whole, read_netlink_datagram(datagram, read));
+  if (is_disturbed) return DumpState::kDisturbed;
+  if (is_done) return DumpState::kDone;
+  if (!is_whole) return netlink_error(question.what, EPROTO);
+  return DumpState::kGoesOn;
 }
 
 Result<DumpState> dump_once(const NetlinkQuestion& question, std::span<std::uint8_t> room,
@@ -86,8 +86,21 @@ Result<DumpState> dump_once(const NetlinkQuestion& question, std::span<std::uint
 
 }  // namespace
 
-Result<void> netlink_dump(const NetlinkQuestion& question, const std::function<void()>& start_again,
-                          const NetlinkVisitor& visit) {
+Result<bool> read_netlink_datagram(
+    ByteSpan datagram, const std::function<Result<void>(const NetlinkMessage&)>& visit) {
+  while (datagram.size() >= sizeof(nlmsghdr)) {
+    const nlmsghdr header = *netlink_head<nlmsghdr>(datagram);
+    if (header.nlmsg_len < sizeof header || header.nlmsg_len > datagram.size()) return false;
+    const ByteSpan body = datagram.subspan(sizeof header, header.nlmsg_len - sizeof header);
+    LMN_CHECK_OK(visit({header.nlmsg_type, header.nlmsg_flags, body}));
+    datagram = datagram.subspan(std::min<std::size_t>(aligned(header.nlmsg_len), datagram.size()));
+  }
+  return true;
+}
+
+Result<void> HostNetlink::dump(const NetlinkQuestion& question,
+                               const std::function<void()>& start_again,
+                               const NetlinkVisitor& visit) const {
   std::vector<std::uint8_t> room(kAnswerBytesMax);
   for (int i = 0; i < kTriesMax; ++i) {
     start_again();

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Reading tables of the host over netlink: dumps, and the wait for changes. Internal to packet; the
-// public API is from_host() of each table and HostWatch (host_watch.h).
+// public API is from_host() and read_host() of each table, HostWatch (host_watch.h) and HostEvents
+// (host_events.h).
 //
 // A dump is one request and many messages, each a fixed part and attributes. A dump that the kernel
 // says was disturbed by a change is asked again, so that what comes back is one state. Messages are
 // read through spans: a short one is EPROTO, never a read past its end.
 // Threads: plain functions, control threads only; the calling thread's network namespace is meant.
-// Tested by tests/differential/host_tables_test.cc.
+// Tested by tests/differential/host_tables_test.cc and fuzz/host_messages_fuzz.cc, which answers
+// questions in the kernel's place.
 // Source: netlink(7), rtnetlink(7), sock_diag(7); Documentation/userspace-api/netlink of
 // Linux 6.18.
 #pragma once
@@ -26,6 +28,17 @@ namespace lmn {
 // One message of an answer without its header: `type`, and the bytes behind it.
 using NetlinkVisitor = std::function<Result<void>(std::uint16_t type, ByteSpan body)>;
 
+struct NetlinkMessage {
+  std::uint16_t type = 0;
+  std::uint16_t flags = 0;
+  ByteSpan body;
+};
+
+// Shows every message of a datagram; false when the rest of it is not whole. Errors of `visit` end
+// it.
+Result<bool> read_netlink_datagram(ByteSpan datagram,
+                                   const std::function<Result<void>(const NetlinkMessage&)>& visit);
+
 struct NetlinkQuestion {
   int protocol = 0;        // NETLINK_ROUTE, NETLINK_SOCK_DIAG
   std::uint16_t type = 0;  // RTM_GETROUTE, ...
@@ -33,10 +46,23 @@ struct NetlinkQuestion {
   std::string_view what;   // for messages: "routes"
 };
 
-// Asks for a dump and shows every message. `start_again` is called before each try, so that a
-// visitor forgets what a disturbed one gave.
-Result<void> netlink_dump(const NetlinkQuestion& question, const std::function<void()>& start_again,
-                          const NetlinkVisitor& visit);
+// Whom questions are put to.
+class NetlinkSource {
+ public:
+  virtual ~NetlinkSource() = default;
+  // Asks for a dump and shows every message. `start_again` is called before each try, so that a
+  // visitor forgets what a disturbed one gave.
+  virtual Result<void> dump(const NetlinkQuestion& question,
+                            const std::function<void()>& start_again,
+                            const NetlinkVisitor& visit) const = 0;
+};
+
+// The kernel, of the calling thread's network namespace.
+class HostNetlink final : public NetlinkSource {
+ public:
+  Result<void> dump(const NetlinkQuestion& question, const std::function<void()>& start_again,
+                    const NetlinkVisitor& visit) const override;
+};
 
 // The fixed part at the head of `body`; nothing when it is shorter.
 template <typename Fixed>

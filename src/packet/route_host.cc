@@ -53,6 +53,11 @@ std::optional<IpFamily> family_of(std::uint8_t family) {
   return std::nullopt;
 }
 
+// No prefix of a family is longer than its addresses.
+bool is_length(IpFamily family, std::uint8_t bits) {
+  return bits <= (family == IpFamily::kIpv4 ? 32 : 128);
+}
+
 IpAddress address_of(ByteSpan value) {
   IpAddress address{};
   std::copy_n(value.begin(), std::min(value.size(), address.size()), address.begin());
@@ -74,7 +79,8 @@ std::uint32_t word_at(ByteSpan value, std::size_t index) {
 
 class HostReader {
  public:
-  explicit HostReader(std::vector<std::string>& left_out) : left_out_(left_out) {}
+  HostReader(const NetlinkSource& netlink, std::vector<std::string>& left_out)
+      : netlink_(netlink), left_out_(left_out) {}
 
   Result<RouteTable> read();
 
@@ -105,6 +111,7 @@ class HostReader {
   std::map<std::uint32_t, Link> links_;
   std::map<std::string, std::uint32_t> ifindexes_;
   std::map<std::string, int> left_out_counts_;
+  const NetlinkSource& netlink_;
   std::vector<std::string>& left_out_;
   bool uses_path_mtu_ = false;
 };
@@ -121,7 +128,7 @@ Result<void> HostReader::dump(std::uint16_t type, std::uint8_t family, std::stri
   question.type = type;
   question.body = request;
   question.what = what;
-  return netlink_dump(question, forget, [&](std::uint16_t, ByteSpan body) -> Result<void> {
+  return netlink_.dump(question, forget, [&](std::uint16_t, ByteSpan body) -> Result<void> {
     const auto message = netlink_head<Fixed>(body);
     if (!message) return make_error(system_error(what, EPROTO));
     read_one(*message, body);
@@ -189,7 +196,7 @@ void HostReader::read_link(const ifinfomsg& message, ByteSpan body) {
 
 void HostReader::read_address(const ifaddrmsg& message, ByteSpan body, RouteTable& table) const {
   const auto family = family_of(message.ifa_family);
-  if (!family) return;
+  if (!family || !is_length(*family, message.ifa_prefixlen)) return;
   std::uint32_t flags = message.ifa_flags;
   std::optional<IpAddress> own;
   IpAddress network{};
@@ -283,7 +290,7 @@ void HostReader::read_route(const rtmsg& message, ByteSpan body, std::vector<Rou
   const auto family = family_of(message.rtm_family);
   const auto type = type_of_route(message.rtm_type);
   const bool is_cached = (message.rtm_flags & RTM_F_CLONED) != 0;
-  if (!family || !type || is_cached) return;
+  if (!family || !type || is_cached || !is_length(*family, message.rtm_dst_len)) return;
   if (message.rtm_src_len != 0) return leave_out("route with a source prefix");
   Route route;
   route.type = *type;
@@ -425,6 +432,7 @@ void HostReader::read_rule(const fib_rule_hdr& message, ByteSpan body,
                            std::vector<RouteRule>& rules) {
   const auto family = family_of(message.family);
   if (!family) return;
+  if (!is_length(*family, message.dst_len) || !is_length(*family, message.src_len)) return;
   RouteRule rule;
   rule.family = *family;
   rule.table = message.table;
@@ -531,7 +539,12 @@ Result<RouteTable> HostReader::read() {
 }  // namespace
 
 Result<RouteTable> RouteTable::from_host(std::vector<std::string>& left_out) {
-  return HostReader(left_out).read();
+  return from_netlink(HostNetlink{}, left_out);
+}
+
+Result<RouteTable> RouteTable::from_netlink(const NetlinkSource& netlink,
+                                            std::vector<std::string>& left_out) {
+  return HostReader(netlink, left_out).read();
 }
 
 }  // namespace lmn

@@ -45,6 +45,8 @@
 
 namespace lmn {
 
+class NetlinkSource;  // packet/host_netlink.h
+
 enum class RouteType : std::uint8_t {
   kUnicast,
   kLocal,
@@ -159,6 +161,9 @@ class RouteTable {
   // The tables of the calling thread's network namespace. What could not be taken over is added to
   // `left_out`, a sentence each. Errors: kPermission, kIo.
   static Result<RouteTable> from_host(std::vector<std::string>& left_out);
+  // What `netlink` answers in the kernel's place.
+  static Result<RouteTable> from_netlink(const NetlinkSource& netlink,
+                                         std::vector<std::string>& left_out);
 
   void add_device(const RouteDevice& device);
   void add_address(std::uint32_t ifindex, const IpPrefix& network, const IpAddress& address);

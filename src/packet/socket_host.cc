@@ -104,8 +104,8 @@ void mark_groups(std::vector<Socket>& sockets) {
   }
 }
 
-Result<void> read_sockets(std::uint8_t family, SocketProtocol protocol,
-                          std::vector<Socket>& sockets) {
+Result<void> read_sockets(const NetlinkSource& netlink, std::uint8_t family,
+                          SocketProtocol protocol, std::vector<Socket>& sockets) {
   inet_diag_req_v2 request{};
   request.sdiag_family = family;
   request.sdiag_protocol = protocol == SocketProtocol::kTcp ? IPPROTO_TCP : IPPROTO_UDP;
@@ -118,7 +118,7 @@ Result<void> read_sockets(std::uint8_t family, SocketProtocol protocol,
   question.body = {reinterpret_cast<const std::uint8_t*>(&request), sizeof request};
   question.what = protocol == SocketProtocol::kTcp ? "TCP sockets" : "UDP sockets";
   const std::size_t before = sockets.size();
-  return netlink_dump(
+  return netlink.dump(
       question, [&] { sockets.resize(before); },
       [&](std::uint16_t, ByteSpan body) -> Result<void> {
         const auto message = netlink_head<inet_diag_msg>(body);
@@ -133,11 +133,13 @@ Result<void> read_sockets(std::uint8_t family, SocketProtocol protocol,
 
 }  // namespace
 
-Result<SocketTable> SocketTable::from_host() {
+Result<SocketTable> SocketTable::from_host() { return from_netlink(HostNetlink{}); }
+
+Result<SocketTable> SocketTable::from_netlink(const NetlinkSource& netlink) {
   std::vector<Socket> sockets;
   for (const SocketProtocol protocol : {SocketProtocol::kTcp, SocketProtocol::kUdp}) {
     for (const int family : {AF_INET, AF_INET6}) {
-      LMN_CHECK_OK(read_sockets(static_cast<std::uint8_t>(family), protocol, sockets));
+      LMN_CHECK_OK(read_sockets(netlink, static_cast<std::uint8_t>(family), protocol, sockets));
     }
   }
   mark_groups(sockets);

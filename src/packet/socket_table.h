@@ -43,6 +43,8 @@
 
 namespace lmn {
 
+class NetlinkSource;  // packet/host_netlink.h
+
 enum class SocketProtocol : std::uint8_t { kTcp, kUdp };
 
 // The states of struct bpf_sock::state that matter here (include/net/tcp_states.h).
@@ -102,6 +104,8 @@ class SocketTable {
   static Result<SocketTable> parse(std::string_view text);
   // The sockets of the calling thread's network namespace. Errors: kPermission, kIo.
   static Result<SocketTable> from_host();
+  // What `netlink` answers in the kernel's place.
+  static Result<SocketTable> from_netlink(const NetlinkSource& netlink);
 
   void add(const Socket& socket);
   // The host's setting: 0 no cookies, 1 when a listener's queue is full, 2 always.
