@@ -205,6 +205,99 @@ TEST_F(Deferred, LimitIsAnError) {
   EXPECT_EQ(calls->init(Kind::kTimer, {field(DeferredCalls::kCallsMax), nullptr, nullptr}, 1), 0);
 }
 
+TEST_F(Deferred, AWorkThatWaitsIsStartedOnce) {
+  make(0, Kind::kWork);
+  ASSERT_EQ(init(1, Kind::kWork), 0);
+  EXPECT_EQ(calls->start_work(address(1), clock), -EINVAL) << "no function yet";
+  EXPECT_EQ(calls->start_work(address(0), clock), 0);
+  EXPECT_EQ(calls->start_work(address(0), clock), 0) << "it waits already";
+  EXPECT_EQ(calls->cancel(address(0), 0), -EINVAL) << "works are not cancelled";
+  EXPECT_EQ(calls->start_timer(address(0), 0, false, clock), -EINVAL);
+  EXPECT_EQ(fire(), (std::vector<std::size_t>{0}));
+  EXPECT_EQ(calls->start_work(address(0), clock), 0);
+  EXPECT_EQ(fire(), (std::vector<std::size_t>{0})) << "again, after it was done";
+}
+
+TEST_F(Deferred, AbsoluteTimesOfTheMonotonicClock) {
+  make(0);
+  clock.advance_ns(500);
+  const std::uint64_t now = clock.monotonic_ns();
+  ASSERT_EQ(calls->start_timer(address(0), now + 30, true, clock), 0);
+  EXPECT_EQ(calls->next_due_ns(), now + 30);
+  ASSERT_EQ(calls->start_timer(address(0), now - 30, true, clock), 0);
+  EXPECT_EQ(fire(), (std::vector<std::size_t>{0}));
+}
+
+TEST_F(Deferred, ACallThatRunsIsNotTakenAgainBeforeItsEnd) {
+  make(0);
+  ASSERT_EQ(calls->start_timer(address(0), 0, false, clock), 0);
+  const auto call = calls->take_due(clock.monotonic_ns());
+  ASSERT_TRUE(call.has_value());
+  ASSERT_EQ(calls->start_timer(address(0), 0, false, clock), 0);
+  EXPECT_FALSE(calls->take_due(clock.monotonic_ns()).has_value());
+  calls->finish(call->number);
+  EXPECT_EQ(fire(), (std::vector<std::size_t>{0}));
+}
+
+TEST_F(Deferred, CancellingACallThatStartedAgainWhileItRuns) {
+  make(0);
+  ASSERT_EQ(calls->start_timer(address(0), 0, false, clock), 0);
+  const auto call = calls->take_due(clock.monotonic_ns());
+  ASSERT_TRUE(call.has_value());
+  ASSERT_EQ(calls->start_timer(address(0), 100, false, clock), 0);
+  int answer = -1;
+  std::thread other([&] { answer = calls->cancel(address(0), 0); });
+  while (calls->next_due_ns() != UINT64_MAX) std::this_thread::yield();  // until it is disarmed
+  // The field is given up, and its map, while somebody still waits.
+  calls->forget(address(0));
+  EXPECT_EQ(calls->count(), 1u);
+  calls->finish(call->number);
+  other.join();
+  EXPECT_EQ(answer, 1);
+  EXPECT_EQ(calls->count(), 0u);
+}
+
+TEST_F(Deferred, WhoeverIsWaitedForMayNotWait) {
+  make(0);
+  make(1);
+  ASSERT_EQ(calls->start_timer(address(0), 0, false, clock), 0);
+  ASSERT_EQ(calls->start_timer(address(1), 0, false, clock), 0);
+  const auto first = calls->take_due(clock.monotonic_ns());
+  const auto second = calls->take_due(clock.monotonic_ns());
+  ASSERT_TRUE(first.has_value());
+  ASSERT_TRUE(second.has_value());
+  ASSERT_EQ(calls->start_timer(address(1), 100, false, clock), 0);
+  std::thread waiting([&] { EXPECT_EQ(calls->cancel(address(1), first->number), 1); });
+  while (calls->next_due_ns() != UINT64_MAX) std::this_thread::yield();  // until it waits
+  EXPECT_EQ(calls->cancel(address(0), second->number), -EDEADLK);
+  calls->finish(second->number);
+  waiting.join();
+  calls->finish(first->number);
+}
+
+TEST_F(Deferred, AMapThatGoesTakesItsCallsAlong) {
+  // Only their addresses count here.
+  auto* one = reinterpret_cast<Map*>(0x1000);
+  auto* two = reinterpret_cast<Map*>(0x2000);
+  for (std::size_t i = 0; i < 4; ++i) {
+    ASSERT_EQ(
+        calls->init(Kind::kTimer, {address(i), i < 3 ? one : two, &fields[i * 2]}, CLOCK_MONOTONIC),
+        0);
+    ASSERT_EQ(calls->set_function(Kind::kTimer, address(i), function), 0);
+    ASSERT_EQ(calls->start_timer(address(i), 0, false, clock), 0);
+  }
+  EXPECT_EQ(calls->map_of(address(3)), two);
+  EXPECT_EQ(calls->map_of(address(9)), nullptr);
+  const auto running = calls->take_due(clock.monotonic_ns());
+  ASSERT_TRUE(running.has_value());
+  calls->forget_map(*one);
+  EXPECT_EQ(calls->count(), 2u) << "the one that runs, and the other map's";
+  EXPECT_EQ(fire(), (std::vector<std::size_t>{3}));
+  calls->forget_map(*one);
+  calls->finish(running->number);
+  EXPECT_EQ(calls->count(), 1u);
+}
+
 // Linux 6.18, bpf_timer_cancel: only callbacks that wait are counted.
 TEST_F(Deferred, ACallbackMayCancelWhileAProgramWaitsForIt) {
   make(0);

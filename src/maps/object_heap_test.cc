@@ -245,5 +245,132 @@ TEST_F(Heap, ForgedHeadsLeadNowhere) {
   EXPECT_EQ(heap->node_at(address), nullptr);
 }
 
+TEST_F(Heap, HeadsAreEmptiedOnlyWhereTheyLie) {
+  ObjectHeap::Head& list = head(Graph::kList);
+  ObjectHeap::push(list, list_node(make()), End::kBack);
+  // Bytes that are no head, or the number of one that lies elsewhere.
+  std::array<std::uint64_t, 2> copy = head_bytes;
+  const auto address = reinterpret_cast<std::uintptr_t>(copy.data());
+  for (const std::uint64_t word : {head_bytes[0], std::uint64_t{0}, std::uint64_t{1} << 16,
+                                   (std::uint64_t{1} << 16) + 1, ~std::uint64_t{0}}) {
+    copy[0] = word;
+    heap->empty_head(address);
+    EXPECT_EQ(heap->object_count(), 1u) << word;
+  }
+  heap->empty_head(reinterpret_cast<std::uintptr_t>(head_bytes.data()));
+  EXPECT_EQ(heap->object_count(), 0u);
+  heap->empty_head(reinterpret_cast<std::uintptr_t>(head_bytes.data()));
+  EXPECT_EQ(heap->object_count(), 0u);
+}
+
+TEST_F(Heap, HeadsInObjectsAreKnownByTheirPlace) {
+  const std::uint64_t object = make();
+  EXPECT_TRUE(heap->has_head_at(object + 64));
+  EXPECT_FALSE(heap->has_head_at(object + 8)) << "a node";
+  EXPECT_FALSE(heap->has_head_at(object + 65));
+  EXPECT_FALSE(heap->has_head_at(object + 80)) << "behind its end";
+  EXPECT_FALSE(heap->has_head_at(0));
+  EXPECT_EQ(heap->node_at(object + 9), nullptr);
+  EXPECT_EQ(heap->node_at(object), nullptr);
+}
+
+TEST_F(Heap, HeadsComeToAnEndAndAreUsedAgain) {
+  std::vector<std::array<std::uint64_t, 2>> many(ObjectHeap::kHeadCountMax);
+  const auto at = [&](std::size_t i) { return reinterpret_cast<std::uintptr_t>(&many[i]); };
+  for (std::size_t i = 0; i < many.size(); ++i) {
+    ASSERT_NE(heap->head_at(at(i), Graph::kList), nullptr) << i;
+  }
+  const auto own = reinterpret_cast<std::uintptr_t>(head_bytes.data());
+  EXPECT_EQ(heap->head_at(own, Graph::kTree), nullptr);
+  heap->empty_head(at(17));
+  EXPECT_NE(heap->head_at(own, Graph::kTree), nullptr) << "the one that was given up";
+}
+
+TEST_F(Heap, ReferencesNeedABeginningAndSomebodyWhoHoldsOne) {
+  const std::uint64_t object = make(0, true);
+  heap->release(object + 8);
+  EXPECT_FALSE(heap->find(object).is_dropped) << "not its beginning";
+  heap->release(0);
+  heap->release(object);
+  EXPECT_TRUE(heap->find(object).is_dropped);
+  EXPECT_FALSE(heap->acquire(object));
+  heap->release(object);
+  EXPECT_EQ(heap->object_count(), 0u);
+}
+
+// struct { u64 key; struct other *first (__kptr); struct other *second (__kptr); }
+TEST_F(Heap, PointersInADyingObjectReleaseWhatTheyOwn) {
+  ObjectLayout layout;
+  layout.size_bytes = 24;
+  layout.pointer_count = 2;
+  layout.pointer_offsets = {8, 16};
+  const auto point = [](std::uint64_t object, std::size_t offset, std::uint64_t to) {
+    std::memcpy(reinterpret_cast<void*>(object + offset), &to, sizeof to);
+  };
+  // A chain of three, each with a shared object beside; the last also points into an object, and to
+  // where none is.
+  const std::uint64_t shared = make(0, true);
+  const std::uint64_t first = heap->allocate(layout);
+  std::uint64_t last = first;
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(heap->acquire(shared));
+    point(last, 8, shared);
+    const std::uint64_t next = heap->allocate(layout);
+    point(last, 16, next);
+    last = next;
+  }
+  const std::uint64_t untouched = make();
+  point(last, 8, untouched + 8);
+  point(last, 16, 0xdead0000);
+  EXPECT_EQ(heap->object_count(), 5u);
+  heap->release(first);
+  EXPECT_EQ(heap->object_count(), 2u);
+  EXPECT_FALSE(heap->find(shared).is_dropped) << "the test's own reference";
+  EXPECT_FALSE(heap->find(untouched).is_dropped);
+  heap->release(shared);
+  heap->release(untouched);
+  EXPECT_EQ(heap->object_count(), 0u);
+}
+
+TEST_F(Heap, ATreeInADyingObjectIsEmptied) {
+  const std::uint64_t outer = make();
+  ObjectHeap::Head* tree = heap->head_at(outer + 64, Graph::kTree);
+  ASSERT_NE(tree, nullptr);
+  for (std::uint64_t key = 0; key < 50; ++key) {
+    ASSERT_TRUE(ObjectHeap::insert(*tree, tree_node(make(key)), less, nullptr));
+  }
+  // Some hang in a list as well, by a reference of their own.
+  const std::uint64_t twice = make(7, true);
+  heap->acquire(twice);
+  ASSERT_TRUE(ObjectHeap::insert(*tree, tree_node(twice), less, nullptr));
+  ObjectHeap::Head& list = head(Graph::kList);
+  ASSERT_TRUE(ObjectHeap::push(list, list_node(twice), End::kBack));
+  heap->release(outer);
+  EXPECT_EQ(heap->object_count(), 1u);
+  EXPECT_EQ(ObjectHeap::pop(list, End::kFront), &list_node(twice));
+}
+
+TEST_F(Heap, ChildrenAreOfTheirOwnTree) {
+  ObjectHeap::Head& tree = head(Graph::kTree);
+  EXPECT_EQ(ObjectHeap::first(tree), nullptr);
+  const std::uint64_t in = make(1);
+  const std::uint64_t out = make(2);
+  ASSERT_TRUE(ObjectHeap::insert(tree, tree_node(in), less, nullptr));
+  EXPECT_EQ(ObjectHeap::child(tree, tree_node(out), End::kFront), nullptr);
+  EXPECT_FALSE(ObjectHeap::remove(tree, tree_node(out)));
+  EXPECT_EQ(ObjectHeap::first(tree), &tree_node(in));
+}
+
+// What the bytes behind the last object of a chunk, and of a chunk never used, are: nothing.
+TEST_F(Heap, NoObjectWhereTheHeapIsNotInUse) {
+  constexpr std::uint64_t kChunkBytes = 64u << 10;
+  const std::uint64_t object = make();
+  const std::uint64_t chunk = object / kChunkBytes * kChunkBytes;
+  for (std::uint64_t at = chunk; at < chunk + 2 * kChunkBytes; at += 7) {
+    const bool is_inside = at >= object && at < object + 80;
+    ASSERT_EQ(heap->find(at).size_bytes != 0, is_inside) << at - chunk;
+  }
+}
+
 }  // namespace
 }  // namespace lmn
