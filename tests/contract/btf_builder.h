@@ -35,6 +35,13 @@ class BtfBuilder {
     word(encoding << 24 | size * 8);
     return ++last_id_;
   }
+  // An integer that does not fill its bytes.
+  std::uint32_t part_of_integer(const std::string& name, std::uint32_t size,
+                                std::uint32_t bit_offset, std::uint32_t bits) {
+    header(name, BTF_KIND_INT, 0, false, size);
+    word(bit_offset << 16 | bits);
+    return ++last_id_;
+  }
   // Pointers, typedefs, const and the like.
   std::uint32_t reference(std::uint32_t kind, std::uint32_t type, const std::string& name = "") {
     header(name, kind, 0, false, type);
@@ -95,6 +102,28 @@ class BtfBuilder {
     }
     const std::uint32_t proto = ++last_id_;
     header(name, BTF_KIND_FUNC, linkage, false, proto);
+    return ++last_id_;
+  }
+
+  // A global variable, and a section of such.
+  std::uint32_t variable(const std::string& name, std::uint32_t type) {
+    header(name, BTF_KIND_VAR, 0, false, type);
+    word(BTF_VAR_GLOBAL_ALLOCATED);
+    return ++last_id_;
+  }
+  struct Placed {
+    std::uint32_t variable;
+    std::uint32_t offset;
+    std::uint32_t size;
+  };
+  std::uint32_t section(const std::string& name, std::uint32_t size,
+                        const std::vector<Placed>& variables) {
+    header(name, BTF_KIND_DATASEC, static_cast<std::uint32_t>(variables.size()), false, size);
+    for (const Placed& placed : variables) {
+      word(placed.variable);
+      word(placed.offset);
+      word(placed.size);
+    }
     return ++last_id_;
   }
 

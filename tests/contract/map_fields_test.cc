@@ -80,6 +80,10 @@ std::vector<Named> values_of(BtfBuilder& btf, const FieldTypes& f) {
       value_of(btf, f, "percpu_kptr", {{f.percpu_kptr, 8}}),
       value_of(btf, f, "list", {{lock, 4}, {f.list_head, 16}}, "contains:lmn_object:node"),
       value_of(btf, f, "tree", {{lock, 4}, {f.tree_root, 16}}, "contains:lmn_object:tree"),
+      value_of(btf, f, "refcount", {{f.refcount, 4}}),
+      value_of(btf, f, "list_node", {{f.list_node, 24}}),
+      value_of(btf, f, "tree_node", {{f.tree_node, 32}}),
+      value_of(btf, f, "uptr", {{f.user_pointer, 8}}),
       value_of(btf, f, "all",
                {{lock, 4}, {f.timer, 16}, {f.work, 16}, {f.kptr, 8}, {f.kptr_untrusted, 8}}),
   };
@@ -120,6 +124,15 @@ TEST_F(MapFieldsContract, EveryTypeOfMapTakesWhatTheKernelTakes) {
   std::vector<Named> values = values_of(btf, f);
   values.push_back({"u32", f.u32, 4});
   values.push_back({"u64", f.u64, 8});
+  const std::uint32_t empty = btf.composite(BTF_KIND_STRUCT, "empty", 0, {});
+  values.push_back({"empty", empty, 0});
+  const std::uint32_t pair = btf.composite(BTF_KIND_STRUCT, "pair", 4, {{"word", f.u32, 0}});
+  const std::uint32_t half = btf.part_of_integer("half", 4, 0, 16);
+  const std::uint32_t high = btf.part_of_integer("high", 4, 8, 24);
+  const std::uint32_t global = btf.variable("global", f.u64);
+  const std::uint32_t section = btf.section(".data", 8, {{global, 0, 8}});
+  values.push_back({"section", section, 8});
+  const std::uint32_t function = btf.function("call", f.u32, {}, 0);
   const std::uint32_t trie_key =
       btf.composite(BTF_KIND_STRUCT, "trie_key", 8, {{"length", f.u32, 0}, {"data", f.u32, 32}});
   auto types = ValueTypes::load(btf.bytes());
@@ -134,12 +147,14 @@ TEST_F(MapFieldsContract, EveryTypeOfMapTakesWhatTheKernelTakes) {
       base.inner = world_->map_template(0);
     }
     for (const Named& value : values) {
-      for (const std::uint32_t key : {f.u32, f.u64, trie_key, f.u8, 0u}) {
+      for (const std::uint32_t key :
+           {f.u32, f.u64, trie_key, f.u8, 0u, empty, pair, half, high, function, 4000u}) {
         for (const std::uint32_t flags : {0u, unsigned{BPF_F_RDONLY_PROG},
                                           unsigned{BPF_F_NO_PREALLOC}, unsigned{BPF_F_MMAPABLE}}) {
           MapSpec spec = base;
           spec.value_size = typical_spec(info.type, value.size).value_size;
           spec.map_flags |= flags;
+          if (value.id == section) spec.max_entries = 1;
           types->describe(spec, key, value.id);
           const int ours = our_create_error(spec);
           ASSERT_EQ(ours, kernel_create_error(spec, inner_fd, types->fd()))

@@ -30,7 +30,9 @@ std::vector<Shape> plain_shapes_of(std::uint32_t type) {
               {4, 24, 100},
               {4, 0, 5, 0, 0, 0, Fields::kLock},
               {4, 0, 4, 0, 0, 0, Fields::kTimer},
-              {4, 0, 6, 0, 0, 0, Fields::kAll}};
+              {4, 0, 6, 0, 0, 0, Fields::kAll},
+              {4, 0, 3, 0, 0, 0, Fields::kGraphs},
+              {4, 0, 4, 0, 0, 0, Fields::kOthers}};
     case BPF_MAP_TYPE_PERCPU_ARRAY:
       return {{4, 4, 5},
               {4, 13, 8},
@@ -48,21 +50,27 @@ std::vector<Shape> plain_shapes_of(std::uint32_t type) {
               {4, 4, 4, BPF_F_WRONLY | BPF_F_NO_PREALLOC},
               {4, 0, 8, 0, 0, 0, Fields::kLock},
               {4, 0, 9, BPF_F_NO_PREALLOC, 0, 0, Fields::kAll},
-              {4, 0, 7, 0, 0, 0, Fields::kAll}};
+              {4, 0, 7, 0, 0, 0, Fields::kAll},
+              {4, 0, 7, 0, 0, 0, Fields::kGraphs},
+              {4, 0, 6, BPF_F_NO_PREALLOC, 0, 0, Fields::kOthers}};
     case BPF_MAP_TYPE_PERCPU_HASH:
       return {{4, 8, 8},
               {3, 5, 7},
               {16, 12, 30, BPF_F_NO_PREALLOC},
               {4, 4, 4, BPF_F_WRONLY},
-              {4, 0, 6, 0, 0, 0, Fields::kPointers}};
+              {4, 0, 6, 0, 0, 0, Fields::kPointers},
+              {4, 0, 6, BPF_F_NO_PREALLOC, 0, 0, Fields::kPointers}};
     case BPF_MAP_TYPE_LRU_HASH:
       // Few keys in a large map: what an LRU evicts is each side's own.
       return {{4, 8, 400, 0, 8},
               {13, 5, 600, BPF_F_NO_COMMON_LRU, 5},
               {4, 4, 500, BPF_F_WRONLY, 4},
-              {4, 0, 500, 0, 6, 0, Fields::kTimer}};
+              {4, 0, 500, 0, 6, 0, Fields::kTimer},
+              {4, 0, 500, 0, 6, 0, Fields::kPointers}};
     case BPF_MAP_TYPE_LRU_PERCPU_HASH:
-      return {{4, 8, 400, 0, 8}, {13, 5, 600, BPF_F_NO_COMMON_LRU, 5}};
+      return {{4, 8, 400, 0, 8},
+              {13, 5, 600, BPF_F_NO_COMMON_LRU, 5},
+              {4, 0, 500, 0, 6, 0, Fields::kPointers}};
     case BPF_MAP_TYPE_LPM_TRIE:
       return {{8, 8, 40, BPF_F_NO_PREALLOC},
               {5, 1, 6, BPF_F_NO_PREALLOC},

@@ -17,7 +17,7 @@
 namespace lmn {
 
 // What a value holds besides bytes; its size follows.
-enum class Fields : std::uint8_t { kNone, kLock, kTimer, kPointers, kAll };
+enum class Fields : std::uint8_t { kNone, kLock, kTimer, kPointers, kAll, kGraphs, kOthers };
 
 struct Shape {
   std::uint32_t key_size;
@@ -37,21 +37,33 @@ class TypedValues {
     BtfBuilder btf;
     const FieldTypes f(btf);
     made.key_ = f.u32;
-    for (const Fields fields : {Fields::kLock, Fields::kTimer, Fields::kPointers, Fields::kAll}) {
+    for (const Fields fields : {Fields::kLock, Fields::kTimer, Fields::kPointers, Fields::kAll,
+                                Fields::kGraphs, Fields::kOthers}) {
       StructBuilder value(btf, "value" + std::to_string(static_cast<int>(fields)));
       const bool is_all = fields == Fields::kAll;
+      const bool has_graphs = fields == Fields::kGraphs;
+      const bool has_others = fields == Fields::kOthers;
       value.add(f.u32, 4, 4);
-      if (fields == Fields::kLock || is_all) value.add(f.spin_lock, 4, 4);
+      if (fields == Fields::kLock || is_all || has_graphs) value.add(f.spin_lock, 4, 4);
+      if (has_others) value.add(f.resilient_lock, 4, 4);
       value.add(f.u8, 1, 1);
       value.add(f.u8, 1, 1);
       if (fields == Fields::kTimer || is_all) value.add(f.timer, 16, 8);
       if (is_all) value.add(f.work, 16, 8);
+      if (has_others) value.add(f.task_work, 8, 8);
+      if (has_graphs) made.list_offset_ = (value.size() + 7) / 8 * 8;
+      const std::int32_t list = has_graphs ? value.add(f.list_head, 16, 8) : 0;
       value.add(f.u32, 4, 4);
+      const std::int32_t tree = has_graphs ? value.add(f.tree_root, 16, 8) : 0;
       if (fields == Fields::kPointers || is_all) value.add(f.kptr, 8, 8);
       if (fields == Fields::kPointers || is_all) value.add(f.kptr_untrusted, 8, 8);
       value.add(f.u64, 8, 8);
       value.add(f.u8, 1, 1);
       const std::uint32_t id = value.finish();
+      if (has_graphs) {
+        btf.declaration_tag("contains:lmn_object:node", id, list);
+        btf.declaration_tag("contains:lmn_object:tree", id, tree);
+      }
       made.values_[static_cast<std::size_t>(fields)] = {id, value.size()};
     }
     LMN_TRY(made.types_, ValueTypes::load(btf.bytes()));
@@ -65,11 +77,16 @@ class TypedValues {
     types_->describe(spec, key_, id);
   }
   int fd() const { return types_->fd(); }
+  // Where a value with graphs has its list: the kernel shows addresses of a copy there
+  // (docs/kernel-differences.md, maps-6).
+  static constexpr std::uint32_t kListBytes = 16;
+  std::uint32_t list_offset() const { return list_offset_; }
 
  private:
   std::optional<ValueTypes> types_;
   std::uint32_t key_ = 0;
-  std::array<std::pair<std::uint32_t, std::uint32_t>, 5> values_{};
+  std::uint32_t list_offset_ = 0;
+  std::array<std::pair<std::uint32_t, std::uint32_t>, 7> values_{};
 };
 
 // Of a type; empty for a new row of map_types.def, which fails the suite.

@@ -20,6 +20,7 @@
 #include "contract/map_under_test.h"
 #include "contract/maps_world.h"
 #include "maps/map_dump.h"
+#include "maps/value_dump.h"
 
 namespace lmn {
 namespace {
@@ -92,6 +93,21 @@ struct TestTypes {
        {"big", u128, 768},      {"matrix", matrix, 896},  {"nothing", nothing, 1024},
        {"wide", wide, 1024},    {"null", pointer, 1088},  {"", inner, 1152},
        {"tail", u8, 1272}});
+  std::uint32_t floating = builder.reference(BTF_KIND_FLOAT, 8, "double");
+  std::uint32_t moving = builder.reference(BTF_KIND_VOLATILE, u32);
+  std::uint32_t alone = builder.reference(BTF_KIND_RESTRICT, pointer);
+  std::uint32_t high_bits = builder.part_of_integer("high_bits", 4, 4, 20);
+  std::uint32_t odd_bits = builder.part_of_integer("odd_bits", 4, 0, 24);
+  std::uint32_t rare =
+      builder.composite(BTF_KIND_STRUCT, "rare", 16, {{"moving", moving, 0}, {"alone", alone, 64}});
+  std::uint32_t first_variable = builder.variable("first", u32);
+  std::uint32_t second_variable = builder.variable("second", s32);
+  std::uint32_t section =
+      builder.section(".data", 12, {{first_variable, 0, 4}, {second_variable, 4, 4}});
+  std::uint32_t forward = builder.reference(BTF_KIND_FWD, 0, "elsewhere");
+  std::uint32_t function = builder.function("call", u32, {}, 0);
+  std::uint32_t property = builder.declaration_tag("property", rare, -1);
+  std::uint32_t tagged = builder.reference(BTF_KIND_TYPE_TAG, u32, "tag");
 };
 
 class MapsDump : public testing::Test {
@@ -115,7 +131,7 @@ class MapsDump : public testing::Test {
     attr.btf_log_size = static_cast<std::uint32_t>(log.size());
     attr.btf_log_level = 1;
     btf_fd_.reset(bpf_call(BPF_BTF_LOAD, attr));
-    ASSERT_TRUE(btf_fd_.is_open()) << log;
+    ASSERT_TRUE(btf_fd_.is_open()) << log.c_str();
   }
 
   // A map on both sides.
@@ -282,6 +298,27 @@ TEST_F(MapsDump, TypedKeysAndValues) {
   compare();
 }
 
+// Kinds that a compiler leaves in values now and then, compared with bpftool.
+TEST_F(MapsDump, TypedValuesOfRareKinds) {
+  for (const auto& [type, size] : {std::pair(types_.rare, 16u), std::pair(types_.odd_bits, 4u),
+                                   std::pair(types_.high_bits, 4u)}) {
+    make(make_spec(BPF_MAP_TYPE_HASH, 4, size, 2, types_.u32, type));
+    compare();
+    for (int round = 0; round < 4; ++round) {
+      update(index_key(3), random_bytes(size));
+      compare();
+    }
+  }
+}
+
+// Global data: a section of variables, under no key.
+TEST_F(MapsDump, SectionsOfVariables) {
+  make(make_spec(BPF_MAP_TYPE_ARRAY, 4, 12, 1, 0, types_.section));
+  compare();
+  update(index_key(0), {1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 9, 0, 0, 0});
+  compare();
+}
+
 TEST_F(MapsDump, TypedPercpuValues) {
   make(make_spec(BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, 2, types_.u32, types_.u64));
   update(index_key(1), random_bytes(map_->user_value_bytes()));
@@ -290,6 +327,57 @@ TEST_F(MapsDump, TypedPercpuValues) {
   compare();
   update({7, 0, 0, 0, 1, 0, 0, 0}, random_bytes(map_->user_value_bytes()));
   compare();
+}
+
+// What bpftool says in words where it has no value would not be JSON: null there.
+TEST(ValueDump, KindsWithoutAValueAreNamedInTextAndNullInJson) {
+  const TestTypes types;
+  const auto btf = parse_btf(types.builder.bytes());
+  ASSERT_TRUE(btf.has_value()) << btf.error().to_string();
+  struct Case {
+    std::uint32_t type;
+    bool is_shown;
+    const char* text;
+  };
+  const Case cases[] = {{0, true, "(unknown)"},
+                        {types.forward, false, "(fwd-kind-invalid)"},
+                        {types.floating, false, "(unsupported-kind"},
+                        {types.function, false, "(unsupported-kind"},
+                        {types.function - 1, false, "(unsupported-kind"},
+                        {types.property, false, "(unsupported-kind"},
+                        {types.tagged, false, "(unsupported-kind"}};
+  const Bytes bytes(16, 1);
+  for (const Case& c : cases) {
+    BpftoolJson text(true);
+    EXPECT_EQ(dump_typed_value(text, **btf, c.type, bytes), c.is_shown) << c.type;
+    EXPECT_EQ(text.text(), c.text) << c.type;
+    BpftoolJson json(false);
+    EXPECT_EQ(dump_typed_value(json, **btf, c.type, bytes), c.is_shown) << c.type;
+    EXPECT_EQ(json.text(), "null") << c.type;
+  }
+}
+
+// Every type on every number of bytes: what does not fit is null, and nothing is read behind the
+// end (the address sanitizer watches).
+TEST(ValueDump, ValuesEndWhereTheirBytesEnd) {
+  const TestTypes types;
+  const auto btf = parse_btf(types.builder.bytes());
+  ASSERT_TRUE(btf.has_value()) << btf.error().to_string();
+  for (std::uint32_t type = 1; type < (*btf)->type_count(); ++type) {
+    const auto whole = (*btf)->resolve_size(type);
+    for (std::size_t size = 0; size <= 161; ++size) {
+      const Bytes bytes(size, 0x41);
+      for (const bool is_indented : {false, true}) {
+        BpftoolJson json(is_indented);
+        const bool is_shown = dump_typed_value(json, **btf, type, bytes);
+        if (is_shown && whole && *whole <= 161) {
+          // A string may end before its array does; all else needs its bytes.
+          EXPECT_FALSE(json.text().empty()) << type;
+        }
+        if (size == 0 && whole && *whole > 0 && type == types.u32) EXPECT_FALSE(is_shown);
+      }
+    }
+  }
 }
 
 }  // namespace

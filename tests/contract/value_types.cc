@@ -50,6 +50,7 @@ FieldTypes::FieldTypes(BtfBuilder& btf) {
   kptr = pointer("kptr");
   kptr_untrusted = pointer("kptr_untrusted");
   percpu_kptr = pointer("percpu_kptr");
+  user_pointer = pointer("user");
 }
 
 std::int32_t StructBuilder::add(std::uint32_t type, std::uint32_t size, std::uint32_t align) {

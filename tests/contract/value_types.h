@@ -46,6 +46,7 @@ struct FieldTypes {
   std::uint32_t kptr = 0;    // pointers to it
   std::uint32_t kptr_untrusted = 0;
   std::uint32_t percpu_kptr = 0;
+  std::uint32_t user_pointer = 0;  // of a process, which only task storage keeps
 };
 
 // A struct being built, member by member, each at its natural place.
