@@ -165,11 +165,6 @@ void DevmapHash::forget_sink(const FrameSink& sink) noexcept {
   }
 }
 
-std::int64_t DevmapHash::element_count() noexcept {
-  const SpinGuard guard(lock_);
-  return table_.count();
-}
-
 int DevmapHash::next_key(const void* key, void* next) noexcept {
   std::uint32_t bucket = 0;
   if (key != nullptr) {

@@ -33,7 +33,6 @@ class DevmapHash final : public Map {
   int copy_value(const void* key, std::span<std::uint8_t> out,
                  std::uint64_t flags) noexcept override LMN_EXCLUDES(lock_);
   int next_key(const void* key, void* next) noexcept override LMN_EXCLUDES(lock_);
-  std::int64_t element_count() noexcept override LMN_EXCLUDES(lock_);
   void forget_sink(const FrameSink& sink) noexcept override LMN_EXCLUDES(lock_);
   bool accept_program(const ProgramEntry& entry) noexcept override {
     return owner_.accept(entry, false);
