@@ -24,8 +24,8 @@ Result<InnerMaps> InnerMaps::create(const MapSpec& spec, const MapOptions& optio
   }
   // Made once, so that a template is judged as any map, and its flags are the ones real maps get.
   LMN_TRY(const std::unique_ptr<Map> made, create_map(*spec.inner, options, host));
-  return InnerMaps(made->spec(), made->fields() == nullptr ? MapFields{} : made->fields()->fields(),
-                   host);
+  return InnerMaps(*spec.inner, made->spec(),
+                   made->fields() == nullptr ? MapFields{} : made->fields()->fields(), host);
 }
 
 bool InnerMaps::fits(const Map& map) const noexcept {

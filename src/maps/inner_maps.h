@@ -22,15 +22,19 @@ class InnerMaps {
   // The map behind a handle that user space wrote, with a reference, or null and -errno in `error`.
   Map* acquire(std::uint32_t handle, int& error) const noexcept;
   void release(Map* map) const noexcept { host_->release_map(map); }
-  // What a program may expect of every inner map.
-  const MapSpec& shape() const { return shape_; }
+  // What to make an inner map from: the template as it was given.
+  const MapSpec& shape() const { return template_; }
 
  private:
-  InnerMaps(MapSpec shape, MapFields fields, MapHost& host)
-      : shape_(std::move(shape)), fields_(std::move(fields)), host_(&host) {}
+  InnerMaps(MapSpec given, MapSpec shape, MapFields fields, MapHost& host)
+      : template_(std::move(given)),
+        shape_(std::move(shape)),
+        fields_(std::move(fields)),
+        host_(&host) {}
   bool fits(const Map& map) const noexcept;
 
-  MapSpec shape_;
+  MapSpec template_;
+  MapSpec shape_;     // of a map made from it: a devmap has a flag then that nobody may ask for
   MapFields fields_;  // of the template's values
   MapHost* host_;
 };
