@@ -14,6 +14,7 @@
 #include "exec/interp/interpreter.h"
 #include "helpers/helpers.h"
 #include "kfuncs/kfuncs.h"
+#include "maps/ringbuf_map.h"
 #include "object/object_reader.h"
 #include "runners/object_runner.h"
 
@@ -24,12 +25,12 @@ class EngineRunner final : public ObjectRunner {
  public:
   static Result<std::unique_ptr<ObjectRunner>> open(const std::string& path,
                                                     const std::string& program,
-                                                    TraceListener* trace) {
+                                                    TraceListener* trace, const Clock* clock) {
     LMN_TRY(const std::vector<std::uint8_t> bytes, read_file(path, limits::kObjectBytesMax));
     LMN_TRY(ObjectSpec spec, read(bytes, path));
     if (spec.programs.empty()) return make_error(ErrorCode::kNotFound, path + ": no program");
     std::unique_ptr<EngineRunner> runner(new EngineRunner);
-    LMN_TRY(runner->engine_, Engine::create({.seed = 1}));
+    LMN_TRY(runner->engine_, Engine::create({.clock = clock, .seed = 1}));
     LMN_TRY(auto target, runner->engine_->open_port("veth:here,there"));
     runner->target_ = target[0];
     LoadOptions options;
@@ -58,7 +59,13 @@ class EngineRunner final : public ObjectRunner {
   Engine* engine() override { return engine_.get(); }
 
   Result<PacketResult> run(std::span<const std::uint8_t> packet) override {
-    LMN_TRY(TestRunResult result, engine_->test_run(*program_, packet, {}));
+    return run_from(TestRunOptions{}.ingress_ifindex, packet);
+  }
+
+  Result<PacketResult> run_from(std::uint32_t ifindex,
+                                std::span<const std::uint8_t> packet) override {
+    LMN_TRY(TestRunResult result,
+            engine_->test_run(*program_, packet, {.ingress_ifindex = ifindex}));
     if (!result.traps.empty()) return make_error(ErrorCode::kRefused, result.traps[0].text);
     return PacketResult{result.verdict, std::move(result.packet)};
   }
@@ -66,12 +73,30 @@ class EngineRunner final : public ObjectRunner {
   Result<void> set_entry(std::string_view map, std::span<const std::uint8_t> key,
                          std::span<const std::uint8_t> value) override {
     LMN_TRY(Map * found, find(map));
-    if (key.size() != found->spec().key_size || value.size() != found->user_value_bytes()) {
-      return make_error(ErrorCode::kInvalidArgument, "key or value of another size than the map's");
-    }
-    const int error = found->user_update(key.data(), value, BPF_ANY);
-    if (error != 0) return make_error(system_error("update of " + std::string(map), -error));
-    return {};
+    return update(*found, key, value);
+  }
+
+  Result<void> set_inner_map(std::string_view map, std::span<const std::uint8_t> key,
+                             std::span<const MapEntry> contents) override {
+    LMN_TRY(Map * outer, find(map));
+    LMN_TRY(Map * inner, engine_->create_inner_map(*outer));
+    for (const MapEntry& each : contents) LMN_CHECK_OK(update(*inner, each.key, each.value));
+    const std::uint32_t id = inner->id();
+    std::vector<std::uint8_t> value(sizeof id);
+    std::memcpy(value.data(), &id, sizeof id);
+    LMN_CHECK_OK(update(*outer, key, value));
+    return engine_->close_map(*inner);
+  }
+
+  Result<std::vector<std::vector<std::uint8_t>>> records(std::string_view ring) override {
+    LMN_TRY(Map * found, find(ring));
+    auto* records = dynamic_cast<RingbufMap*>(found);
+    if (records == nullptr) return make_error(ErrorCode::kInvalidArgument, "no ring buffer");
+    std::vector<std::vector<std::uint8_t>> all;
+    records->consume([&](std::span<const std::uint8_t> record) {
+      all.emplace_back(record.begin(), record.end());
+    });
+    return all;
   }
 
   Result<std::optional<std::vector<std::uint8_t>>> entry(
@@ -135,6 +160,16 @@ class EngineRunner final : public ObjectRunner {
     return {};
   }
 
+  static Result<void> update(Map& map, std::span<const std::uint8_t> key,
+                             std::span<const std::uint8_t> value) {
+    if (key.size() != map.spec().key_size || value.size() != map.user_value_bytes()) {
+      return make_error(ErrorCode::kInvalidArgument, "key or value of another size than the map's");
+    }
+    const int error = map.user_update(key.data(), value, BPF_ANY);
+    if (error != 0) return make_error(system_error("update of " + map.spec().name, -error));
+    return {};
+  }
+
   Result<Map*> find(std::string_view name) const {
     for (const auto& map : object_->maps) {
       const std::string& own = map->spec().name;
@@ -153,8 +188,8 @@ class EngineRunner final : public ObjectRunner {
 
 Result<std::unique_ptr<ObjectRunner>> open_engine_runner(const std::string& path,
                                                          const std::string& program,
-                                                         TraceListener* trace) {
-  return EngineRunner::open(path, program, trace);
+                                                         TraceListener* trace, const Clock* clock) {
+  return EngineRunner::open(path, program, trace, clock);
 }
 
 }  // namespace lmn

@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <map>
 
+#include "base/unique_fd.h"
 #include "harness/kernel_oracle.h"
 #include "runners/object_runner.h"
 
@@ -36,6 +37,29 @@ std::uint32_t id_of(int map_fd) {
   return bpf_obj_get_info_by_fd(map_fd, &info, &size) == 0 ? info.id : 0;
 }
 
+// What inner maps of a map of maps look like. libbpf forgets it when it loads.
+struct InnerShape {
+  enum bpf_map_type type = BPF_MAP_TYPE_UNSPEC;
+  std::uint32_t key_size = 0;
+  std::uint32_t value_size = 0;
+  std::uint32_t max_entries = 0;
+  std::uint32_t flags = 0;
+};
+using InnerShapes = std::map<std::string, InnerShape>;
+
+InnerShapes inner_shapes_of(struct bpf_object* object) {
+  InnerShapes shapes;
+  struct bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object) {
+    const struct bpf_map* inner = bpf_map__inner_map(map);
+    if (inner == nullptr) continue;
+    shapes[bpf_map__name(map)] = {bpf_map__type(inner), bpf_map__key_size(inner),
+                                  bpf_map__value_size(inner), bpf_map__max_entries(inner),
+                                  bpf_map__map_flags(inner)};
+  }
+  return shapes;
+}
+
 struct ObjectDeleter {
   void operator()(struct bpf_object* object) const { bpf_object__close(object); }
 };
@@ -43,8 +67,10 @@ using ObjectPointer = std::unique_ptr<struct bpf_object, ObjectDeleter>;
 
 class KernelRunner final : public ObjectRunner {
  public:
-  KernelRunner(ObjectPointer object, int program_fd)
-      : object_(std::move(object)), program_fd_(program_fd) {
+  KernelRunner(ObjectPointer object, int program_fd, InnerShapes inner_shapes)
+      : object_(std::move(object)),
+        program_fd_(program_fd),
+        inner_shapes_(std::move(inner_shapes)) {
     struct bpf_map* map = nullptr;
     bpf_object__for_each_map(map, object_.get()) {
       Opened opened{bpf_map__fd(map), {}};
@@ -72,21 +98,18 @@ class KernelRunner final : public ObjectRunner {
 
   std::uint32_t redirect_ifindex() const override { return kLoopbackIfindex; }
 
+  int program_fd() const override { return program_fd_; }
+
   Result<PacketResult> run(std::span<const std::uint8_t> packet) override {
-    PacketResult result;
-    result.packet.resize(kPacketOutMax);
-    struct bpf_test_run_opts options = {};
-    options.sz = sizeof options;
-    options.data_in = packet.data();
-    options.data_size_in = static_cast<std::uint32_t>(packet.size());
-    options.data_out = result.packet.data();
-    options.data_size_out = kPacketOutMax;
-    options.repeat = 1;
-    const int error = bpf_prog_test_run_opts(program_fd_, &options);
-    if (error != 0) return make_error(system_error("BPF_PROG_TEST_RUN", -error));
-    result.verdict = options.retval;
-    result.packet.resize(options.data_size_out);
-    return result;
+    return run_with(nullptr, packet);
+  }
+
+  Result<PacketResult> run_from(std::uint32_t ifindex,
+                                std::span<const std::uint8_t> packet) override {
+    struct xdp_md context = {};
+    context.data_end = static_cast<std::uint32_t>(packet.size());
+    context.ingress_ifindex = ifindex;
+    return run_with(&context, packet);
   }
 
   Result<void> set_entry(std::string_view map, std::span<const std::uint8_t> key,
@@ -99,6 +122,46 @@ class KernelRunner final : public ObjectRunner {
     if (error != 0)
       return make_error(system_error("BPF_MAP_UPDATE_ELEM " + std::string(map), -error));
     return {};
+  }
+
+  Result<void> set_inner_map(std::string_view map, std::span<const std::uint8_t> key,
+                             std::span<const MapEntry> contents) override {
+    LMN_TRY(const Opened* outer, find(map));
+    const auto shape = inner_shapes_.find(std::string(map));
+    if (shape == inner_shapes_.end() || key.size() != outer->shape.key_size) {
+      return make_error(ErrorCode::kInvalidArgument, "no map of maps, or a key of another size");
+    }
+    const InnerShape& inner = shape->second;
+    struct bpf_map_create_opts options = {};
+    options.sz = sizeof options;
+    options.map_flags = inner.flags;
+    const UniqueFd fd(bpf_map_create(inner.type, "inner", inner.key_size, inner.value_size,
+                                     inner.max_entries, &options));
+    if (!fd.is_open()) return make_error(system_error("BPF_MAP_CREATE inner map", errno));
+    for (const MapEntry& each : contents) {
+      const int error = bpf_map_update_elem(fd.get(), each.key.data(), each.value.data(), BPF_ANY);
+      if (error != 0) return make_error(system_error("BPF_MAP_UPDATE_ELEM inner map", -error));
+    }
+    const int number = fd.get();
+    const int error = bpf_map_update_elem(outer->fd, key.data(), &number, BPF_ANY);
+    if (error != 0) return make_error(system_error("BPF_MAP_UPDATE_ELEM map of maps", -error));
+    return {};
+  }
+
+  Result<std::vector<std::vector<std::uint8_t>>> records(std::string_view ring) override {
+    LMN_TRY(const Opened* opened, find(ring));
+    std::vector<std::vector<std::uint8_t>> all;
+    const auto take = [](void* to, void* data, std::size_t bytes) {
+      const auto* from = static_cast<const std::uint8_t*>(data);
+      static_cast<decltype(all)*>(to)->emplace_back(from, from + bytes);
+      return 0;
+    };
+    struct ring_buffer* reader = ring_buffer__new(opened->fd, take, &all, nullptr);
+    if (reader == nullptr) return make_error(system_error("ring_buffer__new", errno));
+    const int result = ring_buffer__consume(reader);
+    ring_buffer__free(reader);
+    if (result < 0) return make_error(system_error("ring_buffer__consume", -result));
+    return all;
   }
 
   Result<std::optional<std::vector<std::uint8_t>>> entry(
@@ -134,6 +197,27 @@ class KernelRunner final : public ObjectRunner {
     MapShape shape;
   };
 
+  // `context`: null, or where the packet comes from.
+  Result<PacketResult> run_with(const struct xdp_md* context,
+                                std::span<const std::uint8_t> packet) {
+    PacketResult result;
+    result.packet.resize(kPacketOutMax);
+    struct bpf_test_run_opts options = {};
+    options.sz = sizeof options;
+    options.data_in = packet.data();
+    options.data_size_in = static_cast<std::uint32_t>(packet.size());
+    options.data_out = result.packet.data();
+    options.data_size_out = kPacketOutMax;
+    options.ctx_in = context;
+    options.ctx_size_in = context == nullptr ? 0 : sizeof *context;
+    options.repeat = 1;
+    const int error = bpf_prog_test_run_opts(program_fd_, &options);
+    if (error != 0) return make_error(system_error("BPF_PROG_TEST_RUN", -error));
+    result.verdict = options.retval;
+    result.packet.resize(options.data_size_out);
+    return result;
+  }
+
   Result<const Opened*> find(std::string_view map) const {
     for (const Opened& opened : maps_) {
       // libbpf puts the object's name before ".bss" and its kind; the section is what tests know.
@@ -145,6 +229,7 @@ class KernelRunner final : public ObjectRunner {
 
   ObjectPointer object_;
   int program_fd_;
+  InnerShapes inner_shapes_;
   std::vector<Opened> maps_;
 };
 
@@ -187,10 +272,11 @@ Result<std::unique_ptr<ObjectRunner>> open_kernel_runner(const std::string& path
   LMN_TRY(struct bpf_program * chosen, choose_program(object.get(), program));
   struct bpf_map* map = nullptr;
   bpf_object__for_each_map(map, object.get()) bpf_map__set_pin_path(map, nullptr);
+  InnerShapes inner_shapes = inner_shapes_of(object.get());
   const int error = bpf_object__load(object.get());
   if (error != 0) return make_error(system_error("libbpf: load " + path, -error));
   const int fd = bpf_program__fd(chosen);
-  return std::make_unique<KernelRunner>(std::move(object), fd);
+  return std::make_unique<KernelRunner>(std::move(object), fd, std::move(inner_shapes));
 }
 
 }  // namespace lmn

@@ -29,6 +29,7 @@
 
 namespace lmn {
 
+class Clock;          // base/clock.h
 class Engine;         // engine/engine.h
 class TraceListener;  // exec/interp/trace.h
 
@@ -65,6 +66,10 @@ class ObjectRunner {
   virtual std::uint32_t redirect_ifindex() const = 0;
   // Runs the program once, as if the packet had come in by the loopback device's ifindex (1).
   virtual Result<PacketResult> run(std::span<const std::uint8_t> packet) = 0;
+  // The same, as if it had come in by `ifindex`: for the kernel a device that has a receive queue
+  // of its own, such as a TAP device that is open.
+  virtual Result<PacketResult> run_from(std::uint32_t ifindex,
+                                        std::span<const std::uint8_t> packet) = 0;
   virtual Result<void> set_entry(std::string_view map, std::span<const std::uint8_t> key,
                                  std::span<const std::uint8_t> value) = 0;
   // The entry's value, or nothing when the map has no such key.
@@ -72,6 +77,13 @@ class ObjectRunner {
       std::string_view map, std::span<const std::uint8_t> key) = 0;
   // All entries, sorted by key bytes.
   virtual Result<std::vector<MapEntry>> entries(std::string_view map) = 0;
+  // A new inner map with these entries, in the slot `key` of a map of maps.
+  virtual Result<void> set_inner_map(std::string_view map, std::span<const std::uint8_t> key,
+                                     std::span<const MapEntry> contents) = 0;
+  // The finished records of a RINGBUF in order, which are thereby read.
+  virtual Result<std::vector<std::vector<std::uint8_t>>> records(std::string_view ring) = 0;
+  // The descriptor of the kernel's program, for what the kernel does with it besides; -1 for ours.
+  virtual int program_fd() const { return -1; }
   // The engine of the interpreter's runner, for what the kernel has of itself (routes, sockets);
   // null for the kernel's.
   virtual Engine* engine() { return nullptr; }
@@ -86,11 +98,13 @@ std::optional<std::string> why_no_runner(RunnerKind kind);
 Result<std::unique_ptr<ObjectRunner>> open_runner(RunnerKind kind, const std::string& path,
                                                   const std::string& program);
 
-// The two by themselves. `trace`, if any, is told of every instruction before it runs.
+// The two by themselves. `trace`, if any, is told of every instruction before it runs; `clock`, if
+// any, is the engine's, and outlives it.
 Result<std::unique_ptr<ObjectRunner>> open_kernel_runner(const std::string& path,
                                                          const std::string& program);
 Result<std::unique_ptr<ObjectRunner>> open_engine_runner(const std::string& path,
                                                          const std::string& program,
-                                                         TraceListener* trace);
+                                                         TraceListener* trace,
+                                                         const Clock* clock = nullptr);
 
 }  // namespace lmn
