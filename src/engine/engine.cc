@@ -337,7 +337,9 @@ int Engine::run_deferred() {
 }
 
 Result<void> Engine::follow_host(const HostFollowOptions& options) {
-  LMN_TRY(host_follower_, HostFollower::start(options, *log_));
+  const HostFollowTables tables{&kernel_tables_->conntrack(), &kernel_tables_->fdb(), clock_,
+                                &epoch_};
+  LMN_TRY(host_follower_, HostFollower::start(options, tables, *log_));
   reader_bells_.set_next(host_follower_.get());
   return {};
 }

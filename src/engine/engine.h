@@ -183,9 +183,11 @@ class Engine final : public MapHost {
   // kInvalidArgument (EINVAL) for maps of other types. REQUIRES: nothing runs.
   Result<int> reader_bell(const Map& map);
 
-  // Routes and sockets are the host's from now on, and follow it while the
-  // engine runs. Errors: kPermission, kIo. REQUIRES: nothing runs; called once.
+  // The tables that `options` names are the host's from now on, and follow it while the engine
+  // lives. Errors: kPermission, kIo. REQUIRES: nothing runs; called once.
   Result<void> follow_host(const HostFollowOptions& options);
+  // What became of it; null: nothing is followed.
+  const HostFollower* host_follower() const { return host_follower_.get(); }
 
   RunEnd run(const RunLimits& limits);
   void stop() noexcept;
@@ -208,6 +210,7 @@ class Engine final : public MapHost {
   TraceBuffer& trace() { return trace_; }
   const TrapLog& traps() const { return traps_; }
   Log& log() { return *log_; }
+  const Clock& clock() const { return *clock_; }
 
   // MapHost: any thread but a run's.
   FrameSink* find_sink(std::uint32_t ifindex) noexcept override;

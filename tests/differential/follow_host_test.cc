@@ -49,7 +49,7 @@ bool has_udp_socket(const RunContext& context, std::uint16_t port) {
 TEST(HostFollower, RoutesAndSocketsComeAndGo) {
   const std::string why = in_fib_world([](FibLookup&) {
     MemoryLog log;
-    auto started = HostFollower::start({.routes = true, .sockets = true}, log);
+    auto started = HostFollower::start({.routes = true, .sockets = true}, {}, log);
     ASSERT_TRUE(started.has_value()) << started.error().to_string();
     HostFollower& follower = **started;
     RunContext context;
@@ -86,7 +86,7 @@ TEST(HostFollower, RoutesAndSocketsComeAndGo) {
 TEST(HostFollower, NothingChangesWithinARound) {
   const std::string why = in_fib_world([](FibLookup&) {
     MemoryLog log;
-    auto started = HostFollower::start({.routes = true}, log);
+    auto started = HostFollower::start({.routes = true}, {}, log);
     ASSERT_TRUE(started.has_value()) << started.error().to_string();
     RunContext context;
     (*started)->refresh(context);

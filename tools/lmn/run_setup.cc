@@ -147,8 +147,12 @@ Error RunBuilder::explain_refusal(const ObjectSpec& spec, const LoadRefusal& ref
 Result<void> RunBuilder::read_tables() {
   constexpr std::string_view kHost = "host";
   constexpr std::size_t kTableBytesMax = std::size_t{64} << 20;
-  const HostFollowOptions follow{words_.routes == kHost, words_.sockets == kHost};
-  if (follow.routes || follow.sockets) LMN_CHECK_OK(setup_.engine->follow_host(follow));
+  HostFollowOptions follow;
+  follow.routes = words_.routes == kHost;
+  follow.sockets = words_.sockets == kHost;
+  follow_tables(words_.tables, follow);
+  const bool follows_any = follow.routes || follow.sockets || follow.conntrack || follow.fdb;
+  if (follows_any) LMN_CHECK_OK(setup_.engine->follow_host(follow));
   const auto text_of = [](const std::vector<std::uint8_t>& bytes) {
     return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Files and the host's tables into an engine's.
+// Files into an engine's tables; which of them are the host's.
 #include "table_options.h"
 
 #include <fmt/format.h>
@@ -9,7 +9,6 @@
 #include <string_view>
 #include <vector>
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "packet/jiffies.h"
 
@@ -30,24 +29,18 @@ Result<void> read_table(const std::string& path, Read read) {
   return {};
 }
 
-std::uint32_t now_in_jiffies() {
-  const SystemClock clock;
-  return static_cast<std::uint32_t>(jiffies_of(clock));
+// On the clock that programs have, so that a run with a clock of its own sees the same each time.
+std::uint32_t now_in_jiffies(const Engine& engine) {
+  return static_cast<std::uint32_t>(jiffies_of(engine.clock()));
 }
 
-Result<void> fill_conntrack(ConntrackTable& table, const std::string& source) {
-  const std::uint32_t now = now_in_jiffies();
-  if (source != kHost) {
-    return read_table(source, [&](std::string_view text) { return table.read_text(text, now); });
-  }
-  LMN_TRY([[maybe_unused]] const std::size_t count, table.read_host(now));
-  return {};
-}
-
-Result<void> fill_fdb(FdbTable& table, const std::string& source) {
-  const std::uint64_t now_ns = SystemClock().monotonic_ns();
-  if (source == kHost) return table.read_host(now_ns);
-  return read_table(source, [&](std::string_view text) { return table.read_text(text, now_ns); });
+// "", or how the table follows the host.
+std::string follow_text(const Engine& engine, HostTable table, const std::string& source) {
+  if (source != kHost || engine.host_follower() == nullptr) return {};
+  const HostTableStats stats = engine.host_follower()->stats(table);
+  return fmt::format(", of the host: {} events, {} readings, {} failed, {} overflows{}",
+                     stats.events, stats.readings, stats.failures, stats.overflows,
+                     stats.is_behind ? ", behind" : "");
 }
 
 }  // namespace
@@ -60,10 +53,23 @@ void add_table_options(CLI::App& app, TableWords& words) {
   app.add_option("--flows", words.flows, "file of flows that bpf_xdp_flow_lookup finds");
 }
 
+void follow_tables(const TableWords& words, HostFollowOptions& follow) {
+  follow.conntrack = words.conntrack == kHost;
+  follow.fdb = words.fdb == kHost;
+}
+
 Result<void> fill_tables(Engine& engine, const TableWords& words) {
   KernelTables& tables = engine.kernel_tables();
-  if (!words.conntrack.empty()) LMN_CHECK_OK(fill_conntrack(tables.conntrack(), words.conntrack));
-  if (!words.fdb.empty()) LMN_CHECK_OK(fill_fdb(tables.fdb(), words.fdb));
+  if (!words.conntrack.empty() && words.conntrack != kHost) {
+    LMN_CHECK_OK(read_table(words.conntrack, [&](std::string_view text) {
+      return tables.conntrack().read_text(text, now_in_jiffies(engine));
+    }));
+  }
+  if (!words.fdb.empty() && words.fdb != kHost) {
+    LMN_CHECK_OK(read_table(words.fdb, [&](std::string_view text) {
+      return tables.fdb().read_text(text, engine.clock().monotonic_ns());
+    }));
+  }
   if (words.flows.empty()) return {};
   return read_table(words.flows,
                     [&](std::string_view text) { return tables.flows().read_text(text); });
@@ -73,10 +79,12 @@ std::string table_summary(Engine& engine, const TableWords& words) {
   KernelTables& tables = engine.kernel_tables();
   std::string out;
   if (!words.conntrack.empty()) {
-    out += fmt::format("connections: {}\n", tables.conntrack().expire(now_in_jiffies()));
+    out += fmt::format("connections: {}{}\n", tables.conntrack().expire(now_in_jiffies(engine)),
+                       follow_text(engine, HostTable::kConntrack, words.conntrack));
   }
   if (!words.fdb.empty()) {
-    out += fmt::format("bridge entries: {}\n", tables.fdb().expire(SystemClock().monotonic_ns()));
+    out += fmt::format("bridge entries: {}{}\n", tables.fdb().expire(engine.clock().monotonic_ns()),
+                       follow_text(engine, HostTable::kFdb, words.fdb));
   }
   if (!words.flows.empty()) out += fmt::format("flows: {}\n", tables.flows().size());
   return out;

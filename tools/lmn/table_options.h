@@ -4,7 +4,7 @@
 // test`.
 //
 // Each names a file in the form of docs/formats/tables.md, or `host` for the tables of the network
-// namespace that lmn runs in, read once at the start.
+// namespace that lmn runs in, which are followed (engine/host_follower.h).
 #pragma once
 
 #include <string>
@@ -26,7 +26,10 @@ struct TableWords {
 
 void add_table_options(CLI::App& app, TableWords& words);
 
-// Errors name the file and its line.
+// Sets what `words` wants followed.
+void follow_tables(const TableWords& words, HostFollowOptions& follow);
+
+// Reads the files. Errors name the file and its line.
 Result<void> fill_tables(Engine& engine, const TableWords& words);
 
 // What the tables that were given hold at the end of a run, one line each.
