@@ -2,91 +2,17 @@
 //
 // Goal: every program in examples/ does what its comment says, in the kernel and in LMN alike.
 // Method: packets in; verdict, packet out and map contents are compared with what is written here,
-// for each runner. So the two are not only equal to each other but right. Then both get the same
-// generated traffic, packets that nobody thought of, and must agree on each.
-#include <gtest/gtest.h>
+// for each runner. So the two are not only equal to each other but right. The larger examples have
+// files of their own here; on_traffic_test.cc gives both sides packets that nobody thought of.
 #include <linux/bpf.h>
 
-#include <array>
 #include <cstring>
 #include <string>
 
-#include "harness/kernel_oracle.h"
-#include "harness/packet_builder.h"
-#include "harness/traffic.h"
-#include "runners/object_runner.h"
+#include "examples/example_fixture.h"
 
 namespace lmn {
 namespace {
-
-using Bytes = std::vector<std::uint8_t>;
-
-// The bytes of plain values in the machine's order, one behind the other: keys and values of maps.
-template <typename... Values>
-Bytes raw(Values... values) {
-  Bytes out;
-  (
-      [&] {
-        const auto* from = reinterpret_cast<const std::uint8_t*>(&values);
-        out.insert(out.end(), from, from + sizeof values);
-      }(),
-      ...);
-  return out;
-}
-
-// A per-CPU value as user space sees it when only CPU 0 has been at work.
-Bytes on_cpu0(Bytes value) {
-  value.resize((value.size() + 7) / 8 * 8 * kernel_possible_cpus());
-  return value;
-}
-
-class ExamplesTest : public ::testing::TestWithParam<RunnerKind> {
- protected:
-  void SetUp() override {
-    if (auto reason = why_no_runner(GetParam())) GTEST_SKIP() << *reason;
-  }
-
-  void load(const std::string& name) {
-    const std::string path = std::string(LMN_BINARY_DIR) + "/bpf/" + name + ".bpf.o";
-    auto opened = open_runner(GetParam(), path, "");
-    ASSERT_TRUE(opened) << opened.error().to_string();
-    runner_ = *std::move(opened);
-  }
-
-  PacketResult run(const Bytes& packet) {
-    auto result = runner_->run(packet);
-    EXPECT_TRUE(result) << result.error().to_string();
-    return result ? *result : PacketResult{};
-  }
-
-  // The verdict of a packet that must come out as it went in.
-  std::uint32_t verdict_of_untouched(const Bytes& packet) {
-    const PacketResult result = run(packet);
-    EXPECT_EQ(result.packet, packet);
-    return result.verdict;
-  }
-
-  void set_entry(std::string_view map, const Bytes& key, const Bytes& value) {
-    const auto done = runner_->set_entry(map, key, value);
-    ASSERT_TRUE(done) << done.error().to_string();
-  }
-
-  Bytes entry(std::string_view map, const Bytes& key) {
-    auto found = runner_->entry(map, key);
-    EXPECT_TRUE(found) << found.error().to_string();
-    if (!found) return {};
-    EXPECT_TRUE(found->has_value()) << "no such key in " << map;
-    return found->value_or(Bytes());
-  }
-
-  std::vector<MapEntry> entries(std::string_view map) {
-    auto found = runner_->entries(map);
-    EXPECT_TRUE(found) << found.error().to_string();
-    return found ? *found : std::vector<MapEntry>();
-  }
-
-  std::unique_ptr<ObjectRunner> runner_;
-};
 
 Bytes udp_packet() { return PacketBuilder().ethernet().ipv4().udp().filler(18).build(); }
 Bytes udp6_packet() { return PacketBuilder().ethernet().ipv6().udp().filler(6).build(); }
@@ -379,79 +305,8 @@ TEST_P(DnsReplyTest, PassesEverythingElseUntouched) {
   EXPECT_EQ(run(good).verdict, XDP_TX);
 }
 
-std::string runner_name(const ::testing::TestParamInfo<RunnerKind>& info) {
-  return info.param == RunnerKind::kKernel ? "Kernel" : "Interpreter";
-}
-
-constexpr auto kBothRunners =
-    std::array<RunnerKind, 2>{RunnerKind::kKernel, RunnerKind::kInterpreter};
 INSTANTIATE_TEST_SUITE_P(Runners, ExamplesTest, ::testing::ValuesIn(kBothRunners), runner_name);
 INSTANTIATE_TEST_SUITE_P(Runners, DnsReplyTest, ::testing::ValuesIn(kBothRunners), runner_name);
-
-// --- both side by side, on traffic of all kinds
-
-class ExamplesOnTrafficTest : public ::testing::TestWithParam<std::string> {
- protected:
-  static std::unique_ptr<ObjectRunner> open(RunnerKind kind) {
-    const std::string path = std::string(LMN_BINARY_DIR) + "/bpf/" + GetParam() + ".bpf.o";
-    auto opened = open_runner(kind, path, "");
-    EXPECT_TRUE(opened) << opened.error().to_string();
-    if (!opened) return nullptr;
-    std::unique_ptr<ObjectRunner> runner = *std::move(opened);
-    for (const MapShape& map : runner->maps()) {
-      if (map.name == "out_port") set_targets(*runner);
-      if (map.name == "dns_records") set_records(*runner);
-    }
-    return runner;
-  }
-
-  static void set_targets(ObjectRunner& runner) {
-    const auto done =
-        runner.set_entry("out_port", raw(std::uint32_t{1}), raw(runner.redirect_ifindex()));
-    EXPECT_TRUE(done) << done.error().to_string();
-  }
-
-  static void set_records(ObjectRunner& runner) {
-    for (std::uint32_t i = 0; i < 4; ++i) {
-      const Bytes key = dns_key("host" + std::to_string(i) + ".example");
-      const auto done = runner.set_entry("dns_records", key, raw(i, i, std::uint64_t{0}));
-      EXPECT_TRUE(done) << done.error().to_string();
-    }
-  }
-};
-
-TEST_P(ExamplesOnTrafficTest, InterpreterEqualsKernel) {
-  if (auto reason = why_no_runner(RunnerKind::kKernel)) GTEST_SKIP() << *reason;
-  const auto kernel = open(RunnerKind::kKernel);
-  const auto engine = open(RunnerKind::kInterpreter);
-  ASSERT_TRUE(kernel != nullptr && engine != nullptr);
-  TrafficGenerator traffic(3);
-  for (int i = 0; i < 20'000; ++i) {
-    const PacketBytes packet = traffic.next();
-    const auto in_kernel = kernel->run(packet);
-    const auto in_engine = engine->run(packet);
-    ASSERT_TRUE(in_kernel) << in_kernel.error().to_string();
-    ASSERT_TRUE(in_engine) << "packet " << i << ": " << in_engine.error().to_string();
-    ASSERT_EQ(in_engine->verdict, in_kernel->verdict) << "packet " << i;
-    ASSERT_EQ(in_engine->packet, in_kernel->packet) << "packet " << i;
-  }
-  for (const MapShape& map : kernel->maps()) {
-    if (map.name == "out_port") continue;  // holds the number of a port, which differs
-    const std::size_t dot = map.name.find('.');
-    const std::string name = dot == std::string::npos ? map.name : map.name.substr(dot);
-    const auto in_kernel = kernel->entries(name);
-    const auto in_engine = engine->entries(name);
-    ASSERT_TRUE(in_kernel) << in_kernel.error().to_string();
-    ASSERT_TRUE(in_engine) << in_engine.error().to_string();
-    EXPECT_TRUE(*in_engine == *in_kernel) << name;
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(All, ExamplesOnTrafficTest,
-                         ::testing::Values("ethertype_count", "icmp_echo_drop",
-                                           "icmp_drop_every_second", "vlan_push", "vlan_pop",
-                                           "mac_swap_tx", "redirect_forward", "dns_reply"),
-                         [](const auto& row) { return row.param; });
 
 }  // namespace
 }  // namespace lmn
