@@ -15,6 +15,7 @@
 
 #include "command.h"
 #include "report.h"
+#include "ring_reader.h"
 #include "run_setup.h"
 
 namespace lmn {
@@ -93,6 +94,9 @@ void add_options(CLI::App& app, RunWords& words, RunLimits& limits, double& dura
                  "what bpf_fib_lookup answers from: a file of devices, routes, rules and "
                  "neighbours, or 'host'");
   app.add_option("--sockets", words.sockets,
+  app.add_option("--read-ring", words.rings,
+                 "MAP: prints the records of this ring buffer as they come, in hex")
+      ->allow_extra_args(false);
                  "what bpf_sk_lookup_tcp and its like answer from: a file of sockets, or 'host'");
   add_table_options(app, words.tables);
   app.add_option("--mode", words.mode, "attach mode; only native is there yet");
@@ -133,15 +137,19 @@ int cmd_run(int argc, char** argv) {
   options.end = run_watched(*setup->engine, limits);
 
   status = kExitOk;
+  auto rings = RingReader::create(*setup->engine, *setup->object, words.rings, options.json);
+  if (!rings) return fail(rings.error());
   if (Result<void> finished = setup->engine->finish(); !finished) status = fail(finished.error());
+  (*rings)->start();
   for (const auto& port : setup->engine->ports()) {
+  (*rings)->stop();
     const std::string error = port->rx_queue().input_error();
     if (!error.empty()) status = fail(Error{ErrorCode::kMalformed, error});
   }
   if (const std::string error = setup->engine->accounting_error(); !error.empty()) {
     status = fail(Error{ErrorCode::kInternal, error});
   }
-  fmt::print("{}", report(*setup, options));
+  fmt::print("{}{}", (*rings)->summary(), report(*setup, options));
   if (!options.json) fmt::print("{}", table_summary(*setup->engine, words.tables));
   return status;
 }

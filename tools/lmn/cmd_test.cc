@@ -15,6 +15,7 @@
 #include "object_input.h"
 #include "packet/action.h"
 #include "packet_input.h"
+#include "ring_reader.h"
 #include "run_setup.h"
 
 namespace lmn {
@@ -127,6 +128,9 @@ void add_options(CLI::App& app, TestWords& words) {
   app.add_option("--expect-out", words.expect_out, "hex of the last packet as it must come out");
   app.add_option("--set-map", words.setup.set_maps, "MAP:KEYHEX=VALUEHEX: sets a map element first")
       ->allow_extra_args(false);
+  app.add_option("--read-ring", words.setup.rings,
+                 "MAP: prints the records of this ring buffer at the end, in hex")
+      ->allow_extra_args(false);
   app.add_option("--tail-call", words.setup.tail_calls,
                  "MAP:INDEX=PROGRAM: puts a program into a program array")
       ->allow_extra_args(false);
@@ -198,6 +202,8 @@ int cmd_test(int argc, char** argv) {
   if (!packets) return fail(packets.error());
   Result<RunSetup> setup = set_up_run(words.setup);
   if (!setup) return fail(setup.error());
+  auto rings = RingReader::create(*setup->engine, *setup->object, words.setup.rings, words.json);
+  if (!rings) return fail(rings.error());
 
   std::vector<TestRunResult> results;
   for (const PacketBytes& packet : *packets) {
@@ -208,6 +214,8 @@ int cmd_test(int argc, char** argv) {
   }
   setup->engine->trace().drain(
       [](std::string_view line) { fmt::print(stderr, "bpf_trace_printk: {}\n", line); });
+  (*rings)->drain();
+  fmt::print("{}", (*rings)->summary());
   if (words.json) print_json(*setup, words, results);
   if (words.dump_maps && !words.json) print_maps(*setup);
   const std::string problem = unexpected(words, expected, results);

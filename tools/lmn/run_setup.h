@@ -26,6 +26,7 @@ struct RunWords {
   std::vector<std::string> tail_calls;     // --tail-call MAP:INDEX=PROG
   std::vector<std::string> set_maps;       // --set-map MAP:KEYHEX=VALUEHEX
   std::string routes;                      // --routes FILE, or "host"
+  std::vector<std::string> rings;          // --read-ring MAP
   std::string sockets;                     // --sockets FILE, or "host"
   std::uint64_t seed = 0;                  // --seed; 0: from the system
   std::uint64_t clock_ns = 0;              // --clock: the time that stands still; 0: it goes on
