@@ -15,7 +15,6 @@
 
 #include "base/assert.h"
 #include "exec/run_deferred.h"
-#include "maps/object_heap.h"
 #include "packet/action.h"
 
 namespace lmn {
@@ -165,7 +164,6 @@ void Worker::process(const Wiring::Binding& binding) noexcept {
   counters.add(Counter::kXdpTrapped, context_.trapped_count - trapped_before);
   deliver(batch_, binding.targets, context_, counters, flush_);
   flush_.flush_all();
-  if (context_.objects != nullptr) context_.objects->reclaim();
 }
 
 void Worker::run_dispatcher(const Dispatcher& dispatcher) noexcept {

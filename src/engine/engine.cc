@@ -107,7 +107,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
   engine->resources_.pool = &engine->pool_;
   engine->resources_.clock = engine->clock_;
   engine->resources_.log = engine->log_;
-  LMN_TRY(engine->object_heap_, ObjectHeap::create());
+  LMN_TRY(engine->object_heap_, ObjectHeap::create(&engine->epoch_));
   LMN_TRY(engine->kernel_tables_, KernelTables::create(engine->options_.seed));
   LMN_TRY(engine->deferred_, DeferredCalls::create());
   LMN_TRY(engine->worker_, Worker::create(engine->make_context(), &engine->epoch_));

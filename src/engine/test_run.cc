@@ -57,7 +57,6 @@ Result<TestRunResult> Engine::test_run(Program& program, std::span<const std::ui
   for (std::uint32_t i = 0; i < repeat; ++i) {
     context.redirect = {};
     result.verdict = program.compiled->run(buff, context);
-    object_heap_->reclaim();
     reader.pass();
   }
   result.duration_ns = (clock_->monotonic_ns() - start_ns) / repeat;

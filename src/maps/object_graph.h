@@ -17,7 +17,8 @@ struct alignas(16) ObjectHeap::Object {
   std::atomic<std::uint32_t> references = 0;  // 0: dropped or free
   std::atomic<bool> is_free = true;           // false without references: dropped, still read
   std::uint32_t serial = 0;
-  Object* next = nullptr;  // while it is free or dying
+  Object* next = nullptr;  // while it is free, dying or dropped
+  Epoch::Stamp dropped_at = 0;
   ObjectLayout layout;
   std::uint8_t size_class = 0;
   std::array<Node, ObjectLayout::kNodesMax> nodes;

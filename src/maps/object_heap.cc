@@ -23,8 +23,9 @@ std::uint32_t stride_of(std::size_t size_class, std::uint32_t payload_min) {
 
 }  // namespace
 
-Result<std::unique_ptr<ObjectHeap>> ObjectHeap::create() {
+Result<std::unique_ptr<ObjectHeap>> ObjectHeap::create(Epoch* epoch) {
   std::unique_ptr<ObjectHeap> heap(new ObjectHeap);
+  heap->epoch_ = epoch;
   LMN_TRY(heap->memory_, MapMemory::create(kHeapBytes));
   LMN_TRY(heap->heads_, MapMemory::create(std::uint64_t{kHeadCountMax} * sizeof(Head)));
   return heap;
@@ -55,7 +56,12 @@ std::uint64_t ObjectHeap::allocate(const ObjectLayout& layout) noexcept {
   Object* object = nullptr;
   {
     const SpinGuard guard(lock_);
+    reclaim_passed(2);  // as many as are allocated, and one of what waits
     object = take(size_class);
+    if (object == nullptr) {
+      reclaim_passed(SIZE_MAX);
+      object = take(size_class);
+    }
     if (object == nullptr) return 0;
     ++object_count_;
     object->serial = ++last_serial_;
@@ -171,23 +177,31 @@ void ObjectHeap::empty_head(std::uint64_t address) noexcept {
 
 void ObjectHeap::give_back(Object& object) noexcept {
   const SpinGuard guard(lock_);
-  object.next = dropped_;
-  dropped_ = &object;
-  has_dropped_.store(true, std::memory_order_relaxed);
+  if (epoch_ != nullptr) object.dropped_at = epoch_->stamp();
+  object.next = nullptr;
+  (dropped_ == nullptr ? dropped_ : last_dropped_->next) = &object;
+  last_dropped_ = &object;
   --object_count_;
 }
 
-void ObjectHeap::reclaim() noexcept {
-  if (!has_dropped_.load(std::memory_order_relaxed)) return;
-  const SpinGuard guard(lock_);
-  while (dropped_ != nullptr) {
-    Object& object = *dropped_;
-    dropped_ = object.next;
-    object.is_free.store(true, std::memory_order_release);
-    object.next = free_[object.size_class];
-    free_[object.size_class] = &object;
+void ObjectHeap::reclaim_first() noexcept {
+  Object& object = *dropped_;
+  dropped_ = object.next;
+  object.is_free.store(true, std::memory_order_release);
+  object.next = free_[object.size_class];
+  free_[object.size_class] = &object;
+}
+
+void ObjectHeap::reclaim_passed(std::size_t most) noexcept {
+  if (epoch_ == nullptr) return;
+  for (; most > 0 && dropped_ != nullptr && epoch_->has_passed(dropped_->dropped_at); --most) {
+    reclaim_first();
   }
-  has_dropped_.store(false, std::memory_order_relaxed);
+}
+
+void ObjectHeap::reclaim() noexcept {
+  const SpinGuard guard(lock_);
+  while (dropped_ != nullptr) reclaim_first();
 }
 
 void ObjectHeap::release(std::uint64_t base) noexcept {

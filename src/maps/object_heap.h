@@ -15,13 +15,16 @@
 // goes.
 //
 // A program may hold the address of an object that it does not own, loaded from a map's value: what
-// is dropped meanwhile can be read on, but not acquired, until reclaim() says that no program runs
-// (the kernel's grace period). All memory is there from the start and is never used for anything
-// else: an address of a freed object finds no object, or a later one of the same size. Invariants:
-// (1) an object in a graph is counted for each node that is in one; (2) a node's owner is null or
-// the head it hangs in. Threads: allocate, acquire, release, find from any worker. A graph belongs
-// to whoever holds the program's lock over its head; the interpreter does not check that, the
-// verifier does. Tested by object_heap_test.cc. Source: Linux 6.18, kernel/bpf/helpers.c
+// is dropped meanwhile can be read on, but not acquired. Its bytes are used again when all who ran a
+// program then are through with it (the kernel's grace period): an allocation looks whether the
+// Epoch says so of what was dropped first. So nothing is done per batch, and with one worker the
+// same objects are free in each replay. All memory is there from the start and is never used for
+// anything else: an address of a freed object finds no object, or a later one of the same size.
+// Invariants: (1) an object in a graph is counted for each node that is in one; (2) a node's owner
+// is null or the head it hangs in; (3) what is dropped waits in the order of dropping.
+// Threads: allocate, acquire, release, find from any worker. A graph belongs to whoever holds the
+// program's lock over its head; the interpreter does not check that, the verifier does. Tested by
+// object_heap_test.cc and grace_test.cc. Source: Linux 6.18, kernel/bpf/helpers.c
 // (bpf_obj_new_impl, __bpf_obj_drop_impl, __bpf_list_add,
 // __bpf_list_del, __bpf_rbtree_add, bpf_rbtree_*), kernel/bpf/memalloc.c.
 #pragma once
@@ -31,6 +34,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "base/epoch.h"
 #include "base/mutex.h"
 #include "base/result.h"
 #include "maps/map_memory.h"
@@ -81,8 +85,9 @@ class ObjectHeap {
     bool is_dropped = false;   // nobody owns it any more
   };
 
-  // Errors: kLimitExceeded (ENOMEM).
-  static Result<std::unique_ptr<ObjectHeap>> create();
+  // `epoch` outlives the heap; null: what is dropped waits for reclaim(). Errors: kLimitExceeded
+  // (ENOMEM).
+  static Result<std::unique_ptr<ObjectHeap>> create(Epoch* epoch = nullptr);
 
   // A zeroed object with one reference, or 0 when there is no memory or it is too large.
   std::uint64_t allocate(const ObjectLayout& layout) noexcept LMN_EXCLUDES(lock_);
@@ -94,7 +99,8 @@ class ObjectHeap {
   // One reference less; the last one drops it.
   void release(std::uint64_t base) noexcept LMN_EXCLUDES(lock_);
 
-  // Memory of dropped objects may be used again. REQUIRES: no program runs that uses this heap.
+  // Memory of all dropped objects may be used again, for who has no Epoch. REQUIRES: no program
+  // runs that uses this heap.
   void reclaim() noexcept LMN_EXCLUDES(lock_);
 
   // The node that lies at `address` of an object, or null.
@@ -139,6 +145,8 @@ class ObjectHeap {
 
   ObjectHeap() = default;
   Object* take(std::size_t size_class) noexcept LMN_REQUIRES(lock_);
+  void reclaim_first() noexcept LMN_REQUIRES(lock_);
+  void reclaim_passed(std::size_t most) noexcept LMN_REQUIRES(lock_);
   Object* bytes_at(std::uint64_t address) const noexcept;   // dropped ones, too
   Object* object_at(std::uint64_t address) const noexcept;  // not those
   void give_back(Object& object) noexcept LMN_EXCLUDES(lock_);
@@ -153,8 +161,9 @@ class ObjectHeap {
   // Stride of the objects in a chunk; 0: not in use yet.
   std::array<std::atomic<std::uint32_t>, kChunkCount> strides_{};
   std::array<Object*, kClassCount> free_ LMN_GUARDED_BY(lock_){};
-  Object* dropped_ LMN_GUARDED_BY(lock_) = nullptr;
-  std::atomic<bool> has_dropped_ = false;
+  Object* dropped_ LMN_GUARDED_BY(lock_) = nullptr;  // the first of them
+  Object* last_dropped_ LMN_GUARDED_BY(lock_) = nullptr;
+  Epoch* epoch_ = nullptr;
   Head* free_heads_ LMN_GUARDED_BY(lock_) = nullptr;
   std::size_t chunk_count_ LMN_GUARDED_BY(lock_) = 0;
   std::uint32_t head_count_ LMN_GUARDED_BY(lock_) = 0;
