@@ -18,7 +18,7 @@
 #include "btf/btf.h"
 #include "engine/engine.h"
 #include "harness/provoked.h"
-#include "runners/object_runner.h"
+#include "runners/counted_runner.h"
 
 namespace lmn {
 namespace {
@@ -56,10 +56,11 @@ class BtfShowDifferential : public testing::Test {
     ASSERT_TRUE(types.has_value()) << types.error().to_string();
     types_ = *types;
     const std::string path = std::string(LMN_BINARY_DIR) + "/bpf/btf_show_in_c.bpf.o";
-    for (const RunnerKind kind : {RunnerKind::kKernel, RunnerKind::kInterpreter}) {
-      auto runner = open_runner(kind, path, "show");
-      ASSERT_TRUE(runner.has_value()) << runner.error().to_string();
-      runners_.push_back(std::move(*runner));
+    auto kernel = open_runner(RunnerKind::kKernel, path, "show");
+    auto ours = open_counted_runner(path, "show");
+    for (auto* runner : {&kernel, &ours}) {
+      ASSERT_TRUE(runner->has_value()) << runner->error().to_string();
+      runners_.push_back(std::move(**runner));
     }
     runners_[1]->engine()->set_kernel_types(types_);
   }

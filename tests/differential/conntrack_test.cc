@@ -27,7 +27,7 @@
 #include "engine/engine.h"
 #include "packet/conntrack_table.h"
 #include "packet/jiffies.h"
-#include "runners/object_runner.h"
+#include "runners/counted_runner.h"
 
 namespace lmn {
 namespace {
@@ -74,7 +74,7 @@ class Conntrack : public testing::Test {
       return false;
     }
     kernel_ = std::move(*kernel);
-    auto ours = open_runner(RunnerKind::kInterpreter, path, "find_or_make");
+    auto ours = open_counted_runner(path, "find_or_make");
     EXPECT_TRUE(ours.has_value()) << ours.error().to_string();
     if (ours) ours_ = std::move(*ours);
     return ours_ != nullptr;

@@ -166,6 +166,7 @@ TEST_P(CookieDifferential, ErrorsAndSegmentSizes) {
     const Comparison c = caller.compare(packet, {0, kTcpAt, length});
     const auto open_part = [](std::int64_t result) { return result < 0 ? result : result >> 32; };
     ASSERT_EQ(open_part(c.kernel.result), open_part(c.ours.result)) << "length " << length;
+    c.count();
     seen.insert(open_part(c.kernel.result));
     Provoked::instance().add("bpf_tcp_raw_gen_syncookie", c.kernel.result);
   }
@@ -204,6 +205,7 @@ TEST_P(CookieDifferential, EachSideKnowsItsOwnCookies) {
     Provoked::instance().add("bpf_tcp_raw_check_syncookie", to_kernel.ours.result);
     const Comparison to_ours = answer(made.ours.result, 0);
     EXPECT_EQ(to_ours.ours.result, 0);
+    for (const Comparison* c : {&made, &to_kernel, &to_ours}) c->count();
     EXPECT_EQ(to_ours.kernel.result, -EACCES) << "a foreign cookie";
     EXPECT_EQ(answer(made.kernel.result, 1u << (8 + i % 16)).kernel.result, -EACCES);
     EXPECT_EQ(answer(made.ours.result, 1u << (8 + i % 16)).ours.result, -EACCES);

@@ -13,6 +13,7 @@
 #include <set>
 
 #include "differential/raw_insn.h"
+#include "harness/compared_calls.h"
 #include "harness/kernel_oracle.h"
 #include "helpers/test_run.h"
 
@@ -167,6 +168,10 @@ TEST(DynptrDifferential, MakeWriteReadResolve) {
       if (r < 3) seen[r].insert(s.results[r]);
     }
     ASSERT_TRUE(s == *kernel) << "the memory differs";
+    for (const char* name :
+         {"bpf_dynptr_from_mem", "bpf_dynptr_write", "bpf_dynptr_read", "bpf_dynptr_data"}) {
+      ComparedCalls::instance().add(name);
+    }
   }
   EXPECT_EQ(seen[0], (std::set<std::int64_t>{0, -EINVAL}));
   EXPECT_EQ(seen[1], (std::set<std::int64_t>{0, -EINVAL, -E2BIG}));

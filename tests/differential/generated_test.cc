@@ -24,6 +24,8 @@
 #include "differential/program_generator.h"
 #include "differential/twin.h"
 #include "exec/interp/trace.h"
+#include "harness/call_counter.h"
+#include "helpers/helpers.h"
 #include "insn/disasm.h"
 
 namespace lmn {
@@ -41,12 +43,13 @@ std::uint64_t number_from_environment(const char* name, std::uint64_t otherwise)
 }
 
 // How often each operation was executed by the interpreter.
-class OpCounter final : public TraceListener {
+class OpCounter final : public CallCounter {
  public:
+  OpCounter() : CallCounter(known_helper_protos()) {}
   void on_step(const TraceStep& step) noexcept override {
+    CallCounter::on_step(step);
     ++counts[static_cast<std::size_t>(step.program->insns[step.insn.value].op)];
   }
-  void on_touch(const TraceTouch&) noexcept override {}
   std::array<std::uint64_t, kOpCount> counts{};
 };
 

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/assert.h"
@@ -100,7 +101,10 @@ HelperCaller::~HelperCaller() { ::munmap(shared_memory_, kValueBytes); }
 
 Comparison HelperCaller::compare(std::span<const std::uint8_t> packet,
                                  std::array<std::uint64_t, 5> words, std::uint32_t metadata_bytes) {
-  return {run_kernel(packet, words, metadata_bytes), run_ours(packet, words, metadata_bytes)};
+  const auto protos = known_helper_protos();
+  const auto proto = std::ranges::find(protos, id_, &HelperProto::id);
+  return {proto->name, run_kernel(packet, words, metadata_bytes),
+          run_ours(packet, words, metadata_bytes)};
 }
 
 CallOutcome HelperCaller::run_kernel(std::span<const std::uint8_t> packet,

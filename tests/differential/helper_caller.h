@@ -23,8 +23,10 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "harness/compared_calls.h"
 #include "harness/kernel_oracle.h"
 #include "helpers/test_run.h"
 
@@ -75,9 +77,16 @@ struct CallOutcome {
 };
 
 struct Comparison {
+  std::string_view helper;  // its name
   CallOutcome kernel;
   CallOutcome ours;
-  bool is_equal() const { return kernel == ours; }
+  // Asking it is comparing: the call is counted.
+  bool is_equal() const {
+    count();
+    return kernel == ours;
+  }
+  // For what is compared in another way (harness/compared_calls.h).
+  void count() const { ComparedCalls::instance().add(helper); }
   // Both results, and the first byte that differs, in words.
   std::string difference() const;
 };

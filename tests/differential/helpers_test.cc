@@ -14,6 +14,7 @@
 #include <random>
 
 #include "differential/helper_caller.h"
+#include "harness/compared_calls.h"
 #include "harness/provoked.h"
 #include "maps/map.h"
 
@@ -505,16 +506,20 @@ TEST_F(HelpersDifferential, ClocksAreTheKernels) {
   for (const Case& c : kCases) {
     HelperCaller caller(c.id, {});
     ASSERT_EQ(caller.error(), 0) << caller.log();
-    const std::uint64_t before = (clock.*c.now)();
-    const auto kernel = static_cast<std::uint64_t>(caller.compare(packet_of(60), {}).kernel.result);
-    const std::uint64_t after = (clock.*c.now)();
-    EXPECT_LE(before, kernel) << c.id;
-    EXPECT_GE(after, kernel) << c.id;
-    TestRun run(packet_of(60));
-    run.context.clock = &clock;
-    const auto ours = static_cast<std::uint64_t>(run.call(c.id));
-    EXPECT_GE(ours, kernel) << c.id;
-    EXPECT_LE(ours, (clock.*c.now)()) << c.id;
+    for (int i = 0; i < 500; ++i) {
+      const std::uint64_t before = (clock.*c.now)();
+      const auto kernel =
+          static_cast<std::uint64_t>(caller.compare(packet_of(60), {}).kernel.result);
+      const std::uint64_t after = (clock.*c.now)();
+      ASSERT_LE(before, kernel) << c.id;
+      ASSERT_GE(after, kernel) << c.id;
+      TestRun run(packet_of(60));
+      run.context.clock = &clock;
+      const auto ours = static_cast<std::uint64_t>(run.call(c.id));
+      ASSERT_GE(ours, kernel) << c.id;
+      ASSERT_LE(ours, (clock.*c.now)()) << c.id;
+      ComparedCalls::instance().add(name_of(c.id));
+    }
   }
 }
 
@@ -530,6 +535,7 @@ TEST_F(HelpersDifferential, JiffiesCountAsTheKernels) {
   // at the same rate.
   if (std::abs(kernel - ours) > 10 * 250) GTEST_SKIP() << "this kernel's HZ is not 250";
   EXPECT_NEAR(static_cast<double>(kernel), static_cast<double>(ours), 250);
+  ComparedCalls::instance().add("bpf_jiffies64");
 }
 
 }  // namespace

@@ -11,14 +11,13 @@
 #include <linux/btf.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cstdio>
-#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "base/file.h"
 #include "btf/btf.h"
+#include "differential/compared_rows.h"
 #include "kfuncs/kfuncs.h"
 
 namespace lmn {
@@ -224,51 +223,28 @@ struct NotCompared {
 };
 constexpr NotCompared kNotCompared[] = {
     {"__bpf_trap", "a call that could be reached is refused by both"},
-    {"bpf_xdp_metadata_rx_hash", "a driver answers, to programs bound to its device"},
-    {"bpf_xdp_metadata_rx_timestamp", "a driver answers, to programs bound to its device"},
-    {"bpf_xdp_metadata_rx_vlan_tag", "a driver answers, to programs bound to its device"},
 };
 
-// Sources of the comparisons with the kernel, this one left out.
-std::string all_sources() {
-  constexpr std::size_t kSourceBytesMax = 1u << 20;
-  std::string all;
-  const std::filesystem::path folder = std::string(LMN_SOURCE_DIR) + "/tests/differential";
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
-    const std::string path = entry.path().string();
-    const bool is_source = path.ends_with(".c") || path.ends_with(".cc");
-    if (!is_source || path.ends_with("kfunc_rows_test.cc")) continue;
-    const auto bytes = read_file(path, kSourceBytesMax);
-    EXPECT_TRUE(bytes.has_value()) << path;
-    if (bytes) all.append(bytes->begin(), bytes->end());
-  }
-  return all;
-}
-
-bool names(const std::string& text, std::string_view word) {
-  const auto is_letter = [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) || c == '_';
-  };
-  for (std::size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) {
-    const std::size_t end = at + word.size();
-    if ((at == 0 || !is_letter(text[at - 1])) && (end == text.size() || !is_letter(text[end]))) {
-      return true;
-    }
-  }
-  return false;
+// Why nothing compares the row with this kernel; empty: something must.
+std::string_view reason_of(const KfuncProto& row, const Btf& kernel) {
+  if (!row.refusal.empty()) return row.refusal;
+  if (row.since == "LMN") return "LMN's own; tests/differential/own_kfuncs_test.cc calls it";
+  // Programs of XDP may not call what sleeps.
+  if ((row.flags & kKfSleepable) != 0) return "sleeps: neither lets a program of XDP call it";
+  if (!kernel.find_by_name(row.name, BtfKind::kFunc)) return "this kernel does not have it";
+  const auto found = std::ranges::find(kNotCompared, row.name, &NotCompared::name);
+  return found != std::end(kNotCompared) ? found->reason : std::string_view();
 }
 
 TEST(KfuncRows, EachOneOfferedIsComparedWithTheKernelsOrSaysWhyNot) {
   const auto btf = kernel_btf();
   if (btf == nullptr) GTEST_SKIP() << "no BTF of this kernel in /sys/kernel/btf/vmlinux";
-  const std::string sources = all_sources();
+  const std::string sources = comparison_sources();
   for (const KfuncProto& row : kfunc_protos()) {
-    // Programs of XDP may not call what sleeps.
-    const bool is_offered = row.refusal.empty() && (row.flags & kKfSleepable) == 0;
-    if (!is_offered || !btf->find_by_name(row.name, BtfKind::kFunc)) continue;
-    const bool is_excused =
-        std::ranges::find(kNotCompared, row.name, &NotCompared::name) != std::end(kNotCompared);
-    EXPECT_NE(names(sources, row.name), is_excused) << row.name;
+    const std::string_view reason = reason_of(row, *btf);
+    print_row(row.name, reason);
+    if (!reason.empty()) continue;
+    EXPECT_TRUE(names_word(sources, row.name)) << row.name;
   }
 }
 

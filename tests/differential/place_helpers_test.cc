@@ -6,7 +6,10 @@
 // memory that both sides have, and such as nobody may read.
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <random>
 #include <set>
@@ -40,6 +43,58 @@ INSTANTIATE_TEST_SUITE_P(Ids, PlaceHelpers,
                          testing::Values(BPF_FUNC_get_smp_processor_id, BPF_FUNC_get_numa_node_id,
                                          BPF_FUNC_get_cgroup_classid),
                          [](const auto& row) { return std::to_string(row.param); });
+
+// The task is this thread, which has the idle task's name; what has no place in that is an error on
+// both sides.
+class CurrentTask : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (auto reason = why_no_kernel_oracle()) GTEST_SKIP() << *reason;
+  }
+  static void same(HelperCaller& caller, std::array<std::uint64_t, 5> words) {
+    std::ranges::fill(caller.memory_in().first(64), std::uint8_t{0x5a});
+    const Comparison c = caller.compare(std::vector<std::uint8_t>(60), words);
+    EXPECT_TRUE(c.is_equal()) << words[0] << " " << words[1] << ": " << c.difference();
+  }
+};
+
+TEST_F(CurrentTask, NameAndWhatIsBehindIt) {
+  std::thread([] {
+    cpu_set_t first;
+    CPU_ZERO(&first);
+    CPU_SET(0, &first);
+    ASSERT_EQ(::sched_setaffinity(0, sizeof first, &first), 0);
+    ASSERT_EQ(::prctl(PR_SET_NAME, "swapper/0"), 0);
+    HelperCaller caller(BPF_FUNC_get_current_comm, {memory(0), size(1, 64)});
+    ASSERT_EQ(caller.error(), 0) << caller.log();
+    for (std::uint64_t bytes = 1; bytes <= 64; ++bytes) same(caller, {0, bytes});
+  }).join();
+}
+
+TEST_F(CurrentTask, UserAndAncestors) {
+  if (::getuid() != 0 || ::getgid() != 0) GTEST_SKIP() << "the task of a test run is not root's";
+  HelperCaller user(BPF_FUNC_get_current_uid_gid, {});
+  ASSERT_EQ(user.error(), 0) << user.log();
+  same(user, {});
+  HelperCaller ancestor(BPF_FUNC_get_current_ancestor_cgroup_id, {word()});
+  ASSERT_EQ(ancestor.error(), 0) << ancestor.log();
+  // Level 0 is the root on both sides; nobody is 1000 groups deep.
+  for (const std::uint64_t level : {0ull, 1000ull, 0xffffffffull, 1ull << 32, ~0ull}) {
+    same(ancestor, {level});
+  }
+}
+
+TEST_F(CurrentTask, NumbersInANamespaceThatIsNotThere) {
+  HelperCaller caller(BPF_FUNC_get_ns_current_pid_tgid, {word(), word(), memory(0), size(1, 64)});
+  ASSERT_EQ(caller.error(), 0) << caller.log();
+  for (const std::uint64_t device : {0ull, 1ull, 1ull << 32, ~0ull}) {
+    for (const std::uint64_t inode : {0ull, 1ull, ~0ull}) {
+      for (const std::uint64_t bytes : {1ull, 7ull, 8ull, 9ull, 64ull}) {
+        same(caller, {device, inode, 0, bytes});
+      }
+    }
+  }
+}
 
 class ProbeRead : public testing::TestWithParam<std::uint32_t> {
  protected:

@@ -30,7 +30,7 @@
 #include "base/unique_fd.h"
 #include "engine/engine.h"
 #include "harness/provoked.h"
-#include "runners/object_runner.h"
+#include "runners/counted_runner.h"
 
 namespace lmn {
 namespace {
@@ -232,7 +232,7 @@ class World {
     connections_.back().server.reset();
     const std::string path = std::string(LMN_BINARY_DIR) + "/bpf/sockets_in_c.bpf.o";
     auto kernel = open_runner(RunnerKind::kKernel, path, "look_up");
-    auto ours = open_runner(RunnerKind::kInterpreter, path, "look_up");
+    auto ours = open_counted_runner(path, "look_up");
     EXPECT_TRUE(kernel.has_value()) << kernel.error().to_string();
     EXPECT_TRUE(ours.has_value()) << ours.error().to_string();
     if (!kernel || !ours) return true;

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "harness/call_counter.h"
 #include "helpers/helpers.h"
 #include "insn/codec.h"
 
@@ -158,8 +159,11 @@ TwinProgram::TwinProgram(TwinMaps& maps, std::vector<Insn> insns,
     our_refusal_ = structured.error().to_string();
     return;
   }
+  static CallCounter counter(known_helper_protos());
+  InterpreterOptions counted = options;
+  if (counted.trace == nullptr) counted.trace = &counter;
   auto made = make_interpreted(std::move(*structured), twin_environment(), ours, {helper_function},
-                               options);
+                               counted);
   if (made) {
     ours_ = std::move(*made);
   } else {

@@ -6,6 +6,9 @@
 // prepared for the interpreter; a run goes through both, and what is compared is all that a program
 // can leave behind: return code, packet bytes, map contents.
 //
+// Helpers that a program calls count as compared (harness/compared_calls.h), unless somebody else
+// watches it.
+//
 //   TwinMaps maps;
 //   maps.add({.name = "values", .type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 64,
 //   .max_entries = 1}); TwinProgram program(maps, insns); ASSERT_TRUE(program.is_runnable()) <<

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // ProgramPair: one program of one object in the kernel and in LMN, run side by side: the fixture of
-// the suites whose C programs leave results in maps.
+// the suites whose C programs leave results in maps. What ours calls counts as compared.
 //
 //   class HelperPrograms : public ProgramPair, public testing::WithParamInterface<const char*> {};
 //   open("helpers_in_c", GetParam());
@@ -22,7 +22,7 @@
 #include <string_view>
 #include <vector>
 
-#include "runners/object_runner.h"
+#include "runners/counted_runner.h"
 
 namespace lmn {
 
@@ -38,7 +38,7 @@ class ProgramPair : public testing::Test {
     if (!kernel && is_kernel_optional) {
       GTEST_SKIP() << "this kernel refuses it: " << kernel.error().to_string();
     }
-    auto ours = open_runner(RunnerKind::kInterpreter, path, program);
+    auto ours = open_counted_runner(path, program);
     ASSERT_TRUE(kernel.has_value()) << kernel.error().to_string();
     ASSERT_TRUE(ours.has_value()) << ours.error().to_string();
     kernel_ = std::move(*kernel);
