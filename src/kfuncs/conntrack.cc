@@ -14,6 +14,7 @@
 #include <linux/bpf.h>
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <initializer_list>
@@ -42,19 +43,39 @@ constexpr std::uint32_t kShortOptionsBytes = 12;
 constexpr std::uint32_t kBytesToError = 8;
 constexpr std::int32_t kCurrentNamespace = BPF_F_CURRENT_NETNS;
 
+// What is asked. Tuple and options are copies: the program's may lie anywhere, in a packet too.
 struct Question {
-  const bpf_sock_tuple* tuple;
+  bpf_sock_tuple tuple{};
   std::uint32_t tuple_bytes;
-  Options* options;
+  Options options{};
   std::uint32_t options_bytes;
-  bool is_long() const { return options_bytes == kOptionsBytes; }
-};
+  std::uint8_t* program_options;
+  bool has_tuple;
 
-Question question_of(std::uint64_t tuple, std::uint64_t tuple_bytes, std::uint64_t options,
-                     std::uint64_t options_bytes) {
-  return {kfunc::as_pointer<const bpf_sock_tuple>(tuple), kfunc::as_u32(tuple_bytes),
-          kfunc::as_pointer<Options>(options), kfunc::as_u32(options_bytes)};
-}
+  Question(std::uint64_t tuple_address, std::uint64_t tuple_size, std::uint64_t options_address,
+           std::uint64_t options_size)
+      : tuple_bytes(kfunc::as_u32(tuple_size)),
+        options_bytes(kfunc::as_u32(options_size)),
+        program_options(kfunc::as_pointer<std::uint8_t>(options_address)),
+        has_tuple(tuple_address != 0) {
+    if (has_tuple) {
+      std::memcpy(&tuple, kfunc::as_pointer<const void>(tuple_address),
+                  std::min<std::size_t>(tuple_bytes, sizeof tuple));
+    }
+    if (program_options == nullptr) return;
+    std::memcpy(&options, program_options, std::min<std::size_t>(options_bytes, sizeof options));
+  }
+  bool is_long() const { return options_bytes == kOptionsBytes; }
+  // Tells the program one of its options. REQUIRES: they are long enough for it.
+  template <typename T>
+  void tell(T Options::* member, T value) {
+    const T* place = &(options.*member);
+    const auto* start = reinterpret_cast<const std::uint8_t*>(&options);
+    options.*member = value;
+    std::memcpy(program_options + (reinterpret_cast<const std::uint8_t*>(place) - start), &value,
+                sizeof value);
+  }
+};
 
 std::uint32_t now_of(const RunContext& context) {
   return static_cast<std::uint32_t>(jiffies_of(*context.clock));
@@ -66,26 +87,25 @@ bool is_tracked(std::uint8_t protocol) {
 
 // 0, or what is wrong with the options' shape; the positive errno.
 int check_options(const Question& question, const RunContext& context) {
-  const Options* options = question.options;
-  if (options == nullptr || question.tuple == nullptr) return EINVAL;
+  if (question.program_options == nullptr || !question.has_tuple) return EINVAL;
   if (!question.is_long() && question.options_bytes != kShortOptionsBytes) return EINVAL;
-  const std::uint8_t* reserved = options->reserved;
-  const bool is_reserved_zero =
-      question.is_long() ? (reserved[0] | reserved[1] | reserved[2]) == 0 : options->zone_id == 0;
+  const std::uint8_t* reserved = question.options.reserved;
+  const bool is_reserved_zero = question.is_long() ? (reserved[0] | reserved[1] | reserved[2]) == 0
+                                                   : question.options.zone_id == 0;
   if (!is_reserved_zero) return EINVAL;
   return context.conntrack == nullptr ? ENOENT : 0;
 }
 
 // A namespace that may be asked for, there or not.
 int check_namespace(const Question& question) {
-  return question.options->netns_id < kCurrentNamespace ? EINVAL : 0;
+  return question.options.netns_id < kCurrentNamespace ? EINVAL : 0;
 }
 
 int check_protocol(const Question& question) {
-  return is_tracked(question.options->l4proto) ? 0 : EPROTO;
+  return is_tracked(question.options.l4proto) ? 0 : EPROTO;
 }
 
-int check_current(const Question& question) { return question.options->netns_id >= 0 ? ENONET : 0; }
+int check_current(const Question& question) { return question.options.netns_id >= 0 ? ENONET : 0; }
 
 // The first that is not 0.
 int first_error(std::initializer_list<int> errors) {
@@ -97,8 +117,8 @@ int first_error(std::initializer_list<int> errors) {
 
 // 0 or the errno.
 int read_tuple(const Question& question, ConntrackTuple& tuple) {
-  tuple.protocol = question.options->l4proto;
-  const bpf_sock_tuple& given = *question.tuple;
+  tuple.protocol = question.options.l4proto;
+  const bpf_sock_tuple& given = question.tuple;
   switch (question.tuple_bytes) {
     case sizeof given.ipv4:
       std::memcpy(tuple.source.data(), &given.ipv4.saddr, 4);
@@ -118,17 +138,18 @@ int read_tuple(const Question& question, ConntrackTuple& tuple) {
   }
 }
 
-ConntrackZone zone_of(const Question& question) {
+ConntrackZone zone_of(Question& question) {
   if (!question.is_long()) return {};
-  Options& options = *question.options;
-  if (options.zone_dir == 0) options.zone_dir = kZoneBoth;
-  return {options.zone_id, options.zone_dir};
+  if (question.options.zone_dir == 0) {
+    question.tell(&Options::zone_dir, static_cast<std::uint8_t>(kZoneBoth));
+  }
+  return {question.options.zone_id, question.options.zone_dir};
 }
 
 // The address of a connection's image, or null with the error in the options.
-std::uint64_t answer(const Question& question, int errno_value) {
-  if (question.options != nullptr && question.options_bytes >= kBytesToError) {
-    question.options->error = -errno_value;
+std::uint64_t answer(Question& question, int errno_value) {
+  if (question.program_options != nullptr && question.options_bytes >= kBytesToError) {
+    question.tell(&Options::error, -errno_value);
   }
   return 0;
 }
@@ -145,7 +166,7 @@ ConntrackTable::Connection& connection_at(RunContext& context, std::uint64_t ima
 }  // namespace
 
 LMN_KFUNC_BODY(bpf_xdp_ct_lookup) {
-  const Question question = question_of(r2, r3, r4, r5);
+  Question question(r2, r3, r4, r5);
   if (const int error = check_options(question, *context); error != 0) {
     return answer(question, error);
   }
@@ -156,12 +177,12 @@ LMN_KFUNC_BODY(bpf_xdp_ct_lookup) {
   const ConntrackZone zone = zone_of(question);
   const auto found = context->conntrack->find(tuple, zone, now_of(*context));
   if (found.connection == nullptr) return answer(question, ENOENT);
-  question.options->dir = found.direction;
+  question.tell(&Options::dir, static_cast<std::uint8_t>(found.direction));
   return address_of(*context, *found.connection);
 }
 
 LMN_KFUNC_BODY(bpf_xdp_ct_alloc) {
-  const Question question = question_of(r2, r3, r4, r5);
+  Question question(r2, r3, r4, r5);
   if (const int error = check_options(question, *context); error != 0) {
     return answer(question, error);
   }

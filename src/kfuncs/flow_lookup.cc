@@ -30,8 +30,9 @@ std::uint64_t fail(std::uint64_t options, std::uint32_t options_bytes, int errno
 
 LMN_KFUNC_BODY(bpf_xdp_flow_lookup) {
   const std::uint32_t options_bytes = kfunc::as_u32(r4);
-  const auto& asked = *kfunc::as_pointer<const struct bpf_fib_lookup>(r2);
   if (options_bytes != kOptionsBytes) return fail(r3, options_bytes, EINVAL);
+  struct bpf_fib_lookup asked;  // a copy: the program's may lie anywhere
+  std::memcpy(&asked, kfunc::as_pointer<const void>(r2), sizeof asked);
   FlowKey key;
   key.ingress = asked.ifindex;
   key.tuple.protocol = asked.l4_protocol;

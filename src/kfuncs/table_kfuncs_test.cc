@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <vector>
@@ -292,6 +293,25 @@ TEST_F(TableKfuncs, ConnectionsWithoutATableAreNotThere) {
   options.error = 5;
   EXPECT_EQ(call_long("bpf_xdp_ct_lookup", kNone, &tuple, 12u, &options, 4u), 0u);
   EXPECT_EQ(options.error, 5) << "no room to say why";
+}
+
+// A packet's addresses are tuples as they stand, at odd places (meaningful under UBSan).
+TEST_F(TableKfuncs, TuplesAndOptionsMayLieAnywhere) {
+  alignas(8) std::array<std::uint8_t, 64> memory{};
+  std::uint8_t* tuple = &memory[1];
+  std::uint8_t* options = &memory[33];
+  const std::int32_t netns = -1;
+  std::memcpy(options, &netns, sizeof netns);
+  options[8] = IPPROTO_TCP;
+  EXPECT_NE(call_long("bpf_xdp_ct_alloc", kNone, tuple, 12u, options, 16u), 0u);
+  EXPECT_EQ(options[12], 3) << "a zone for both directions";
+  EXPECT_EQ(call_long("bpf_xdp_ct_lookup", kNone, tuple, 12u, options, 16u), 0u);
+  std::int32_t error = 0;
+  std::memcpy(&error, options + 4, sizeof error);
+  EXPECT_EQ(error, -ENOENT) << "not inserted";
+  std::array<std::uint8_t, sizeof(struct bpf_fib_lookup) + 1> asked{};
+  EXPECT_EQ(call_long("bpf_xdp_flow_lookup", kNone, &asked[1], &error, 4u), 0u);
+  EXPECT_EQ(error, -EAFNOSUPPORT);
 }
 
 TEST_F(TableKfuncs, AFullTableOfConnectionsIsSaid) {
