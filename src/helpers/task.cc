@@ -7,7 +7,6 @@
 // process 0 of user 0, named after its CPU, in the root cgroup. Namespaces are matched by device
 // and inode, of which an engine has none.
 // Tested by helpers_test.cc. Source: Linux 6.18, kernel/bpf/helpers.c, net/core/filter.c.
-#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -18,7 +17,6 @@ namespace lmn {
 namespace {
 
 constexpr std::uint64_t kRootCgroupId = 1;
-constexpr std::size_t kTaskNameBytes = 16;  // TASK_COMM_LEN
 
 }  // namespace
 
@@ -37,10 +35,8 @@ LMN_HELPER_BODY(get_current_ancestor_cgroup_id) {
 LMN_HELPER_BODY(get_current_comm) {
   auto* out = helper::as_pointer<char>(r1);
   const std::size_t out_bytes = helper::as_u32(r2);
-  char name[kTaskNameBytes] = {};
-  std::snprintf(name, sizeof name, "swapper/%u", context->cpu);
   std::memset(out, 0, out_bytes);
-  if (out_bytes != 0) std::memcpy(out, name, std::min(std::strlen(name), out_bytes - 1));
+  std::snprintf(out, out_bytes, "swapper/%u", context->cpu);
   return 0;
 }
 
