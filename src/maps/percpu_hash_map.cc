@@ -69,7 +69,10 @@ int PercpuHashMap::update(const void* key, const void* value, std::uint64_t flag
   bool is_new = false;
   const int error = find_or_take(key, hash, flags, element, is_new);
   if (error != 0) return error;
-  // A used-again element must not show another key's values (CVE-2021-4135's pattern).
+  // A used-again element must not show another key's values (CVE-2021-4135's pattern). Programs
+  // that held them may have put something in since.
+  if (is_new && fields() != nullptr) [[unlikely]]
+    retire_element(element);
   for (std::uint32_t other = 0; is_new && other < cpu_count(); ++other) {
     zero_value(value_at(element, other), stride_);
   }

@@ -323,6 +323,24 @@ TEST_F(MapPatterns, AMapThatGoesFreesWhatHangsInItsValues) {
   }
 }
 
+// ... also when the element was used again meanwhile, by a program.
+TEST_F(MapPatterns, AnElementUsedAgainGivesUpWhatCameAfterItsEnd) {
+  for (const std::uint32_t type : {BPF_MAP_TYPE_PERCPU_HASH, BPF_MAP_TYPE_HASH}) {
+    auto map = make(typed(type, false));
+    std::uint32_t key = 1;
+    const std::vector<std::uint8_t> value(map->user_value_bytes());
+    ASSERT_EQ(map->update(&key, value.data(), BPF_ANY, 0), 0);
+    void* held = map->lookup(&key, 0);
+    ASSERT_EQ(map->erase(&key), 0);
+    hang(held);
+    key = 2;
+    ASSERT_EQ(map->update(&key, value.data(), BPF_ANY, 0), 0);
+    ASSERT_EQ(map->lookup(&key, 0), held);
+    map.reset();
+    EXPECT_EQ(objects->object_count(), 0u) << type;
+  }
+}
+
 // What was put under a key after a batch had read it does not go with the batch.
 TEST_F(MapPatterns, ABatchErasesTheInnerMapsThatItGave) {
   struct InnerHost final : MapHost {
