@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "verifier/paths_for_tests.h"
 
@@ -28,7 +29,7 @@ constexpr MapTypeInfo kFeatureMaps[] = {
 };
 
 // map[0] devices, map[1] CPUs, map[2] sockets, map[3] programs, map[4] 64 bytes of global data.
-VerifiedFacts facts_of(std::string_view text, std::uint32_t prog_flags = 0) {
+std::optional<VerifiedProgram> program_judged(std::string_view text, std::uint32_t prog_flags = 0) {
   const Environment environment{
       .helpers = kFeatureHelpers, .map_types = kFeatureMaps, .context = kXdpMdFields};
   const std::vector<MapSpec> maps{map_spec("devices", BPF_MAP_TYPE_DEVMAP, 4, 4),
@@ -42,17 +43,23 @@ VerifiedFacts facts_of(std::string_view text, std::uint32_t prog_flags = 0) {
   auto structure = check_structure(environment, program, maps, {.defers_operations = true});
   if (!structure) {
     ADD_FAILURE() << structure.error().to_string();
-    return {};
+    return std::nullopt;
   }
   VerifierReport report;
   VerifyOptions options;
   options.report = &report;
-  const auto verified = verify(environment, *std::move(structure), options);
+  auto verified = verify(environment, *std::move(structure), options);
   if (!verified) {
     ADD_FAILURE() << report.kernel_message;
-    return {};
+    return std::nullopt;
   }
-  return verified->facts();
+  return *std::move(verified);
+}
+
+// The facts without their program: those about maps point into it.
+VerifiedFacts facts_of(std::string_view text, std::uint32_t prog_flags = 0) {
+  const auto program = program_judged(text, prog_flags);
+  return program ? program->facts() : VerifiedFacts{};
 }
 
 std::string features_of(std::string_view text, std::uint32_t prog_flags = 0) {
@@ -189,7 +196,7 @@ TEST(Facts, AccessesOfSeveralPathsAreJoined) {
 }
 
 TEST(Facts, DeadCodeIsNotSeenAndMapsOfCallsAreKnown) {
-  const VerifiedFacts facts = facts_of(R"(
+  const auto program = program_judged(R"(
     r1 = map[idx:1]
     r2 = 0
     r3 = 0
@@ -200,6 +207,8 @@ TEST(Facts, DeadCodeIsNotSeenAndMapsOfCallsAreKnown) {
   out:
     exit
   )");
+  ASSERT_TRUE(program.has_value());
+  const VerifiedFacts& facts = program->facts();
   EXPECT_TRUE(facts.insns[4].is_seen);
   ASSERT_NE(facts.insns[4].map, nullptr);
   EXPECT_EQ(facts.insns[4].map->name, "cpus");
