@@ -23,6 +23,12 @@ namespace {
 constexpr std::uint64_t kNsPerMs = 1'000'000;
 constexpr std::uint64_t kSleepMaxMs = 100;  // a belt: a lost wake-up costs at most this
 constexpr std::size_t kPollFdsMax = 256;
+// Frames that CPU queues may give without any coming in: more than all queues hold. What goes on
+// after that goes round in circles.
+constexpr std::uint64_t kCircleFramesMin = 1u << 20;
+
+bool holds_frames(const CpuQueue& queue) noexcept { return queue.pending() > 0; }
+
 }  // namespace
 
 // Says what the worker's thread uses, while there is an Epoch to say it to.
@@ -124,7 +130,50 @@ void Worker::between_rounds(const std::function<void()>& chore) {
 
 std::size_t Worker::poll_once(std::uint64_t packet_budget) noexcept {
   Turn turn(*this);
-  return poll_round(turn, packet_budget);
+  const std::size_t received = poll_round(turn, packet_budget);
+  serve_cpu_queues(turn);
+  return received;
+}
+
+// What waits now is run; what that redirects into another queue has its turn in the next round.
+std::size_t Worker::serve_cpu_queues(Turn& turn) noexcept {
+  if (cpu_queues_ == nullptr) return 0;
+  const std::span<const CpuQueueSource::Served> queues = cpu_queues_->queues();
+  if (queues.empty()) return 0;
+  std::size_t count = 0;
+  for (const auto& [queue, context] : queues) {
+    for (std::size_t left = context != nullptr ? queue->waiting() : 0; left > 0;) {
+      left -= std::min(left, queue->run_bulk(batch_, *context));
+      count += deliver_results(*queue, wiring(), batch_, context_, flush_);
+    }
+    count += deliver_results(*queue, wiring(), batch_, context_, flush_);
+  }
+  if (count == 0) return 0;
+  flush_.flush_all();
+  for (const auto& served : queues) served.queue->set_delivered();
+  turn.pass();
+  return count;
+}
+
+bool Worker::cpu_queues_hold(bool (*what)(const CpuQueue&)) noexcept {
+  return cpu_queues_ != nullptr &&
+         std::ranges::any_of(cpu_queues_->queues(),
+                             [what](const auto& served) { return what(*served.queue); });
+}
+
+// The end of a run: nothing stays in a CPU queue. Circles are cut.
+void Worker::empty_cpu_queues(Turn& turn) noexcept {
+  std::uint64_t served = 0;
+  while (cpu_queues_hold(holds_frames)) {
+    if (served >= kCircleFramesMin) {
+      for (const auto& one : cpu_queues_->queues()) one.queue->set_closed(true);
+    }
+    const std::size_t now = serve_cpu_queues(turn);
+    served += now;
+    if (now == 0) sleep(turn, UINT64_MAX);
+  }
+  if (served < kCircleFramesMin) return;
+  for (const auto& one : cpu_queues_->queues()) one.queue->set_closed(false);
 }
 
 std::size_t Worker::poll_round(Turn& turn, std::uint64_t packet_budget) noexcept {
@@ -134,6 +183,7 @@ std::size_t Worker::poll_round(Turn& turn, std::uint64_t packet_budget) noexcept
     do_chores();
   }
   if (context_.tables != nullptr) context_.tables->refresh(context_);
+  if (cpu_queues_ != nullptr) cpu_queues_->publish_tables(context_);
   const std::uint64_t number = wiring_number_.load(std::memory_order_acquire);
   for (const Wiring::Binding& binding : wiring().bindings) {
     batch_.limit = static_cast<std::size_t>(
@@ -177,20 +227,32 @@ void Worker::run_dispatcher(const Dispatcher& dispatcher) noexcept {
 
 RunEnd Worker::run(const RunLimits& limits) noexcept {
   Turn turn(*this);
+  const RunEnd end = run_rounds(turn, limits);
+  empty_cpu_queues(turn);
+  return end;
+}
+
+RunEnd Worker::run_rounds(Turn& turn, const RunLimits& limits) noexcept {
   const std::uint64_t packets_max =
       limits.packet_count_max == 0 ? UINT64_MAX : limits.packet_count_max;
   const std::uint64_t end_ns = limits.duration_ns_max == 0
                                    ? UINT64_MAX
                                    : context_.clock->monotonic_ns() + limits.duration_ns_max;
   std::uint64_t received = 0;
+  std::uint64_t served = 0;  // of CPU queues, since a frame came in
   while (true) {
     if (is_stopping_.exchange(false, std::memory_order_acquire)) return RunEnd::kStopped;
     if (received >= packets_max) return RunEnd::kPacketCount;
     if (end_ns != UINT64_MAX && context_.clock->monotonic_ns() >= end_ns) return RunEnd::kDuration;
     const std::size_t now = poll_round(turn, packets_max - received);
+    const std::size_t served_now = serve_cpu_queues(turn);
     received += now;
-    if (now > 0) continue;
-    if (all_exhausted() && !flush_pending()) return RunEnd::kInputEnded;
+    served = now > 0 ? 0 : served + served_now;
+    if (now > 0 || (served_now > 0 && served < kCircleFramesMin)) continue;
+    const bool is_circle = served >= kCircleFramesMin;
+    if (all_exhausted() && !flush_pending() && (is_circle || !cpu_queues_hold(holds_frames))) {
+      return RunEnd::kInputEnded;
+    }
     sleep(turn, end_ns);
   }
 }
@@ -235,13 +297,26 @@ void Worker::sleep(Turn& turn, std::uint64_t until_ns) noexcept {
     timeout_ms = std::min(timeout_ms, (left_ns + kNsPerMs - 1) / kNsPerMs);
   }
   // A port that goes meanwhile takes its descriptor along; whoever takes it out wakes this worker.
+  if (!may_sleep()) return;
   turn.go_offline();
   ::poll(fds.data(), count, static_cast<int>(timeout_ms));
+  is_asleep_.store(false, std::memory_order_relaxed);
   turn.go_online();
   if ((fds[0].revents & POLLIN) != 0) {
     std::uint64_t ignored = 0;
     [[maybe_unused]] const ssize_t got = ::read(wakeup_.get(), &ignored, sizeof ignored);
   }
+}
+
+// False when a CPU queue has brought results since the last round: who brings some after this look
+// sees that the worker sleeps (base/sleep_bell.h has the same argument).
+bool Worker::may_sleep() noexcept {
+  if (cpu_queues_ == nullptr) return true;
+  cpu_queues_->on_idle();
+  is_asleep_.exchange(true, std::memory_order_acq_rel);
+  if (!cpu_queues_hold([](const CpuQueue& queue) { return queue.has_results(); })) return true;
+  is_asleep_.store(false, std::memory_order_relaxed);
+  return false;
 }
 
 void Worker::stop() noexcept {
@@ -252,6 +327,10 @@ void Worker::stop() noexcept {
 void Worker::wake() noexcept {
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = ::write(wakeup_.get(), &one, sizeof one);
+}
+
+void Worker::ring() noexcept {
+  if (is_asleep_.exchange(false, std::memory_order_acq_rel)) wake();
 }
 
 }  // namespace lmn

@@ -15,6 +15,9 @@
 // frees the old one after a grace period. While the worker sleeps or does not run it holds nobody
 // up.
 //
+// CPU queues (cpu_queue.h) are served at the end of each round: those without a thread run here,
+// and what is through in any is delivered. run() ends only when they are empty.
+//
 // Invariants: (1) frames of one queue are run and delivered in the order of arrival; (2) at the end
 // of poll_once() no frame is owned by the worker: each is in the pool, in a sink, or in a port; (3)
 // between two rounds nothing of the worker's points into a port or a program.
@@ -34,6 +37,7 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "dataplane/cpu_queue.h"
 #include "dataplane/dispatcher.h"
 #include "dataplane/outcome.h"
 #include "ports/port.h"
@@ -80,6 +84,8 @@ class Worker {
   const Wiring* exchange_wiring(const Wiring* wiring) noexcept;
   // What its programs may touch. REQUIRES: run() is not running.
   RunContext& context() { return context_; }
+  // The CPU queues to see to; null: none. REQUIRES: run() is not running; it outlives the worker.
+  void set_cpu_queues(CpuQueueSource* source) { cpu_queues_ = source; }
 
   // One round over all queues, with at most `packet_budget` frames in all. Returns the frames
   // received.
@@ -88,6 +94,8 @@ class Worker {
 
   void stop() noexcept;
   void wake() noexcept;
+  // As wake(), for who may ring for each bulk: no system call unless the worker sleeps.
+  void ring() noexcept;
 
   // Calls `chore` while no round is under way and none begins: between two rounds on the worker's
   // thread when it runs, else here and now. Returns when it is done. For what only the worker may
@@ -107,8 +115,13 @@ class Worker {
   void process(const Wiring::Binding& binding) noexcept;
   void run_dispatcher(const Dispatcher& dispatcher) noexcept;
   bool all_exhausted() const noexcept;
+  std::size_t serve_cpu_queues(Turn& turn) noexcept;
+  bool cpu_queues_hold(bool (*what)(const CpuQueue&)) noexcept;
+  void empty_cpu_queues(Turn& turn) noexcept;
+  RunEnd run_rounds(Turn& turn, const RunLimits& limits) noexcept;
   bool flush_pending() noexcept;
   void sleep(Turn& turn, std::uint64_t until_ns) noexcept;
+  bool may_sleep() noexcept;
 
   RunContext context_;
   Epoch* epoch_;
@@ -118,7 +131,9 @@ class Worker {
   std::atomic<const Wiring*> wiring_{nullptr};   // null: the own one
   std::atomic<std::uint64_t> wiring_number_{0};  // goes up after it was replaced
   UniqueFd wakeup_;
+  CpuQueueSource* cpu_queues_ = nullptr;
   std::atomic<bool> is_stopping_{false};
+  std::atomic<bool> is_asleep_{false};
   Mutex chores_lock_;
   bool is_running_ LMN_GUARDED_BY(chores_lock_) = false;
   std::vector<const std::function<void()>*> chores_ LMN_GUARDED_BY(chores_lock_);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Engine: putting the modules together. Loading is load_object.cc, test runs
-// test_run.cc. Tested by engine_test.cc.
+// Engine: putting the modules together. Loading is load_object.cc, test runs test_run.cc. Tested by
+// engine_test.cc.
 #include "engine/engine.h"
 
 #include <fmt/format.h>
@@ -23,8 +23,7 @@
 namespace lmn {
 namespace {
 
-// "0-1" or "0,2-3" in /sys/devices/system/cpu/possible: one more than the
-// largest number.
+// "0-1" or "0,2-3" in /sys/devices/system/cpu/possible: one more than the largest number.
 std::uint32_t possible_cpu_count() {
   constexpr std::size_t kTextMax = 4096;
   auto text = read_file("/sys/devices/system/cpu/possible", kTextMax);
@@ -46,10 +45,10 @@ Result<void> check_attach_type(const ProgramSpec& spec) {
   const bool is_of_entries =
       spec.expected_attach_type == BPF_XDP_DEVMAP || spec.expected_attach_type == BPF_XDP_CPUMAP;
   if (!is_of_entries) return {};
-  return make_errno_error(ErrorCode::kInvalidArgument, EINVAL,
-                          fmt::format("prog \"{}\" is for map entries (section "
-                                      "'{}'): it cannot be attached to a port",
-                                      spec.name, spec.section));
+  return make_errno_error(
+      ErrorCode::kInvalidArgument, EINVAL,
+      fmt::format("prog \"{}\" is for map entries (section '{}'): it cannot be attached to a port",
+                  spec.name, spec.section));
 }
 
 std::uint64_t random_seed() {
@@ -79,8 +78,7 @@ Engine::Engine(const EngineOptions& options)
       log_(options.log != nullptr ? options.log : &stderr_log_),
       clock_(options.clock != nullptr ? options.clock : &system_clock_) {
   if (options_.cpu_count == 0) options_.cpu_count = possible_cpu_count();
-  // The keys of SYN cookies follow a given seed, so that a replay makes the
-  // same cookies.
+  // The keys of SYN cookies follow a given seed, so that a replay makes the same cookies.
   const bool is_replay = options_.seed != 0;
   if (!is_replay) options_.seed = random_seed();
   PrandomState numbers;
@@ -94,10 +92,10 @@ Engine::Engine(const EngineOptions& options)
 }
 
 Engine::~Engine() {
+  if (cpu_queues_ != nullptr) cpu_queues_->shut_down();
   worker_.reset();
   wiring_.reset();
-  // What waits for grace periods has frames of the pool and objects of the
-  // heap.
+  // What waits for grace periods has frames of the pool and objects of the heap.
   epoch_.stop();
 }
 
@@ -111,6 +109,12 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
   LMN_TRY(engine->kernel_tables_, KernelTables::create(engine->options_.seed));
   LMN_TRY(engine->deferred_, DeferredCalls::create());
   LMN_TRY(engine->worker_, Worker::create(engine->make_context(), &engine->epoch_));
+  const bool has_threads = options.cpu_queues == CpuQueueRun::kAuto
+                               ? options.seed == 0
+                               : options.cpu_queues == CpuQueueRun::kThreads;
+  engine->cpu_queues_ = std::make_unique<CpuQueues>(engine->epoch_, *engine, has_threads);
+  engine->cpu_queues_->set_worker(engine->worker_.get(), engine->make_context());
+  engine->worker_->set_cpu_queues(engine->cpu_queues_.get());
   return engine;
 }
 
@@ -154,8 +158,7 @@ Result<Map*> Engine::create_inner_map(const Map& outer) {
   return inner_maps_.back().map.get();
 }
 
-// The map, when neither the application nor a slot holds it any more; else
-// null.
+// The map, when neither the application nor a slot holds it any more; else null.
 std::unique_ptr<Map> Engine::take_if_unused(InnerMap& inner) {
   if (!inner.is_closed || inner.slot_count != 0) return nullptr;
   std::unique_ptr<Map> map = std::move(inner.map);
@@ -190,8 +193,7 @@ Result<void> Engine::close_map(Map& map) {
   return {};
 }
 
-// Maps of objects are not freed before the engine is: nobody counts who holds
-// one.
+// Maps of objects are not freed before the engine is: nobody counts who holds one.
 Map* Engine::acquire_map(std::uint32_t handle) noexcept {
   const MutexGuard guard(lists_lock_);
   const auto inner = std::ranges::find_if(inner_maps_, [handle](const InnerMap& one) {
@@ -357,7 +359,10 @@ RunEnd Engine::run(const RunLimits& limits) {
   // What was given to the engine after its worker was made.
   worker_->context().kernel_types = kernel_types_.get();
   worker_->context().tables = &reader_bells_;
-  return worker_->run(limits);
+  cpu_queues_->set_context(make_context());
+  const RunEnd end = worker_->run(limits);
+  cpu_queues_->sweep();
+  return end;
 }
 
 void Engine::stop() noexcept { worker_->stop(); }
@@ -379,8 +384,13 @@ std::string Engine::accounting_error() const {
     if (!error.empty()) return fmt::format("port '{}': {}", port->info().name, error);
     held += port->frames_held();
   }
+  for (const CpuStats& cpu : cpu_queues_->stats()) {
+    const std::string error = lmn::accounting_error(cpu.counters);
+    if (!error.empty()) return fmt::format("cpu {}: {}", cpu.cpu, error);
+    held += cpu.held_count;
+  }
   if (pool_.in_use() != held) {
-    return fmt::format("frames: {} in use, {} held by ports", pool_.in_use(), held);
+    return fmt::format("frames: {} in use, {} held by ports and CPU queues", pool_.in_use(), held);
   }
   return {};
 }
@@ -406,6 +416,14 @@ const ProgramEntry* Engine::acquire_program(std::uint32_t handle) noexcept {
   }
   return nullptr;
 }
+
+FrameSink* Engine::acquire_cpu_queue(std::uint32_t cpu, std::uint32_t queue_size,
+                                     const ProgramEntry* program) noexcept {
+  return cpu_queues_->acquire(cpu, queue_size, program);
+}
+
+int Engine::cpu_queue_error() noexcept { return -ENOMEM; }
+void Engine::release_cpu_queue(FrameSink* queue) noexcept { cpu_queues_->release(queue); }
 
 // Programs live as long as the engine: there is nothing to give back yet.
 void Engine::release_program(const ProgramEntry*) noexcept {}

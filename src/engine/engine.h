@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Engine: the root object: owns programs, maps, ports and the worker, and is
-// the only way to them.
+// Engine: the root object: owns programs, maps, ports and the worker, and is the only way to them.
 //
 //   auto engine = *Engine::create({});
 //   LMN_TRY(LoadedObject* object, engine->load(spec, {}));
@@ -9,21 +8,19 @@
 //   LMN_CHECK_OK(engine->attach(*object->programs[0], *ports[0]));
 //   engine->run({});                       // until the input ends
 //
-// There is no global state: two engines in one process know nothing of each
-// other (but for what liburcu and DPDK keep per process, later). It answers the
-// questions that lower modules ask: what an ifindex or a program number stands
-// for (MapHost, PortTable), where prints go (TraceSink). What a run may see is
-// freed after a grace period of the engine's Epoch, of which the worker and
-// test runs are readers: what ports run and where their frames go (attach,
-// replace, detach), ports (remove_port), inner maps (close_map). Programs and
-// the maps of objects live as long as the engine, so what slots and timers hold
-// of them needs no count. Not done yet: pins, links, several workers, unloading
-// an object. Invariants: (1) ids are never reused; (2) objects outlive
-// everything that refers to them: destruction goes worker, what is retired,
-// ports, objects, pool. Threads: control calls from one thread at a time, while
-// run() is not running unless they say "live"; maps by their own rule; run()
-// from one thread; stop() and trace() from any. Tested by engine_test.cc and
-// engine_threads_test.cc.
+// There is no global state: two engines in one process know nothing of each other (but for what
+// liburcu and DPDK keep per process, later). It answers the questions that lower modules ask: what
+// an ifindex or a program number stands for (MapHost, PortTable), where prints go (TraceSink).
+// What a run may see is freed after a grace period of the engine's Epoch, of which the worker and
+// test runs are readers: what ports run and where their frames go (attach, replace, detach), ports
+// (remove_port), inner maps (close_map). Programs and the maps of objects live as long as the
+// engine, so what slots and timers hold of them needs no count.
+// Not done yet: pins, links, several workers, unloading an object.
+// Invariants: (1) ids are never reused; (2) objects outlive everything that refers to them:
+// destruction goes worker, what is retired, ports, objects, pool.
+// Threads: control calls from one thread at a time, while run() is not running unless they say
+// "live"; maps by their own rule; run() from one thread; stop() and trace() from any. Tested by
+// engine_test.cc and engine_threads_test.cc.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +36,7 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "dataplane/worker.h"
+#include "engine/cpu_queues.h"
 #include "engine/host_follower.h"
 #include "engine/kernel_tables.h"
 #include "engine/port_table.h"
@@ -58,6 +56,13 @@
 
 namespace lmn {
 
+// Who runs the programs of CPU queues.
+enum class CpuQueueRun : std::uint8_t {
+  kAuto,     // threads, unless a seed is given: a replay has one order of things
+  kThreads,  // one for each CPU number but the worker's
+  kWorker,   // the worker, at the end of each round
+};
+
 struct EngineOptions {
   std::size_t frame_count = limits::kFramesDefault;
   Strictness strictness = Strictness::kTrusted;
@@ -65,10 +70,10 @@ struct EngineOptions {
   const Clock* clock = nullptr;  // null: the system's
   Log* log = nullptr;            // null: standard error
   std::uint64_t seed = 0;        // of random numbers and hash tables; 0: from the system
+  CpuQueueRun cpu_queues = CpuQueueRun::kAuto;
 };
 
-// What the verifier says of the program that it refused, for tools that explain
-// it (explain.h).
+// What the verifier says of the program that it refused, for tools that explain it (explain.h).
 struct LoadRefusal {
   ProgramSpec program;  // as it was judged
   Error error;
@@ -78,8 +83,7 @@ struct LoadRefusal {
 struct LoadOptions {
   std::string object_name;            // for messages and for names of global data maps
   std::vector<std::string> programs;  // names; empty: every program of type XDP
-  // Filled when load() fails because the verifier refuses a program; null: not
-  // wanted.
+  // Filled when load() fails because the verifier refuses a program; null: not wanted.
   std::optional<LoadRefusal>* refusal = nullptr;
 };
 
@@ -88,8 +92,7 @@ struct TestRunOptions {
   std::uint32_t ingress_ifindex = 1;  // loopback, as the kernel's test run
   std::uint32_t rx_queue_index = 0;
   std::uint32_t metadata_bytes = 0;  // leading bytes of `packet` that are metadata
-  // What a port would have told: which kinds of it there are (kMeta*), and of
-  // this packet.
+  // What a port would have told: which kinds of it there are (kMeta*), and of this packet.
   std::uint16_t port_metadata = 0;
   FrameMeta meta{};
   std::uint64_t rx_time_ns = 0;
@@ -118,69 +121,63 @@ class Engine final : public MapHost {
   static Environment environment(Strictness strictness);
   ~Engine() override;
 
-  // Creates the maps that the chosen programs use, verifies and prepares the
-  // programs, fills initial slots. All or nothing, and nothing that the
-  // verifier refuses: there is no switch. Errors name program or map; those of
-  // programs carry rule, instruction, source line and remedy.
+  // Creates the maps that the chosen programs use, verifies and prepares the programs, fills
+  // initial slots. All or nothing, and nothing that the verifier refuses: there is no switch.
+  // Errors name program or map; those of programs carry rule, instruction, source line and remedy.
   Result<LoadedObject*> load(const ObjectSpec& spec, const LoadOptions& options)
       LMN_EXCLUDES(lists_lock_);
-  // A map like those that `outer`, a map of maps, takes: its number is what
-  // user space writes into a slot. Lives until close_map(), and as long as a
-  // slot holds it. Errors: kInvalidArgument when `outer` holds no maps, and
-  // those of making maps. Live.
+  // A map like those that `outer`, a map of maps, takes: its number is what user space writes into
+  // a slot. Lives until close_map(), and as long as a slot holds it. Errors: kInvalidArgument when
+  // `outer` holds no maps, and those of making maps. Live.
   Result<Map*> create_inner_map(const Map& outer) LMN_EXCLUDES(lists_lock_);
-  // The caller uses an inner map no more, as when its last descriptor is
-  // closed: it is freed when no slot holds it and no run can see it. Errors:
-  // kNotFound (ENOENT) for what is no inner map, or is closed already. Live.
+  // The caller uses an inner map no more, as when its last descriptor is closed: it is freed when
+  // no slot holds it and no run can see it. Errors: kNotFound (ENOENT) for what is no inner map, or
+  // is closed already. Live.
   Result<void> close_map(Map& map) LMN_EXCLUDES(lists_lock_);
   // Opens what a port specification describes: one port, or the two of a pair.
   Result<std::vector<Port*>> open_port(std::string_view spec);
   // Takes a port that the caller made (memory ports of tests and applications).
   Port& adopt_port(std::unique_ptr<Port> port);
-  // Ends a port, as Linux unregisters a netdev: its program is detached, slots
-  // of maps and pass sinks that lead to it become empty, and when no run can
-  // see it any more it is freed, with the frames it holds. The other end of a
-  // pair stays and is down (ENETDOWN). Returns when all that is done. Errors:
-  // kNotFound (ENODEV); kInvalidArgument (EDEADLK) from within a run. Live.
+  // Ends a port, as Linux unregisters a netdev: its program is detached, slots of maps and pass
+  // sinks that lead to it become empty, and when no run can see it any more it is freed, with the
+  // frames it holds. The other end of a pair stays and is down (ENETDOWN). Returns when all that is
+  // done. Errors: kNotFound (ENODEV); kInvalidArgument (EDEADLK) from within a run. Live.
   Result<RemovedPort> remove_port(Port& port);
   // The port of that name, or null.
   Port* find_port(std::string_view name) const;
   const std::vector<std::unique_ptr<Port>>& ports() const { return ports_; }
 
-  // Runs `program` on what `port` receives, in native mode, from its next batch
-  // on. Errors: kInvalidArgument with errno EINVAL for programs of another type
-  // or attach type, EBUSY when the port has one already. Live.
+  // Runs `program` on what `port` receives, in native mode, from its next batch on. Errors:
+  // kInvalidArgument with errno EINVAL for programs of another type or attach type, EBUSY when the
+  // port has one already. Live.
   Result<void> attach(Program& program, Port& port);
-  // The same in the place of what it runs; no packet goes by without a program.
-  // Live.
+  // The same in the place of what it runs; no packet goes by without a program. Live.
   Result<void> replace(Program& program, Port& port);
   // Errors: kNotFound (ENOENT) when the port runs none. Live.
   Result<void> detach(Port& port);
-  // Where PASS of `port` goes; null: counted as pass_no_stack. Live: the caller
-  // frees an old sink of its own after wait_for_runs().
+  // Where PASS of `port` goes; null: counted as pass_no_stack. Live: the caller frees an old sink
+  // of its own after wait_for_runs().
   void set_pass_sink(Port& port, FrameSink* sink);
-  // Returns when no run is under way that saw how things were before. REQUIRES:
-  // not called from within a run.
+  // Returns when no run is under way that saw how things were before. REQUIRES: not called from
+  // within a run.
   void wait_for_runs() noexcept { epoch_.synchronize(); }
 
-  // What bpf_fib_lookup answers from; without it no device is known there.
-  // REQUIRES: nothing runs.
+  // What bpf_fib_lookup answers from; without it no device is known there. REQUIRES: nothing runs.
   void set_routes(RouteTable routes) { routes_ = std::move(routes); }
-  // Connections, bridges and flows that kernel functions answer from. REQUIRES,
-  // to change them: nothing runs.
+  // Connections, bridges and flows that kernel functions answer from. REQUIRES, to change them:
+  // nothing runs.
   KernelTables& kernel_tables() { return *kernel_tables_; }
-  // The types that bpf_snprintf_btf shows values by: the kernel's, which CO-RE
-  // numbers mean.
+  // The types that bpf_snprintf_btf shows values by: the kernel's, which CO-RE numbers mean.
   void set_kernel_types(std::shared_ptr<const Btf> types) { kernel_types_ = std::move(types); }
-  // What bpf_sk_lookup_tcp and its like answer from; without it no socket is
-  // there. REQUIRES: nothing runs.
+  // What bpf_sk_lookup_tcp and its like answer from; without it no socket is there. REQUIRES:
+  // nothing runs.
   void set_sockets(SocketTable sockets) {
     sockets.take_cookie_times(sockets_);
     sockets_ = std::move(sockets);
   }
 
-  // A descriptor to poll(2) for records of a RINGBUF: reader_bells.h. Errors:
-  // kInvalidArgument (EINVAL) for maps of other types. REQUIRES: nothing runs.
+  // A descriptor to poll(2) for records of a RINGBUF: reader_bells.h. Errors: kInvalidArgument
+  // (EINVAL) for maps of other types. REQUIRES: nothing runs.
   Result<int> reader_bell(const Map& map);
 
   // The tables that `options` names are the host's from now on, and follow it while the engine
@@ -193,18 +190,20 @@ class Engine final : public MapHost {
   void stop() noexcept;
   // Ends all ports' output in good order. The first error of several.
   Result<void> finish();
-  // Empty, or what of the frame accounting does not add up. Meaningful while
-  // nothing runs.
+  // Empty, or what of the frame accounting does not add up. Meaningful while nothing runs.
   std::string accounting_error() const;
 
-  // BPF_PROG_TEST_RUN: the program on one packet, which is not sent anywhere.
-  // Errors: kInvalidArgument (EINVAL) for packets that a frame cannot hold.
+  // BPF_PROG_TEST_RUN: the program on one packet, which is not sent anywhere. Errors:
+  // kInvalidArgument (EINVAL) for packets that a frame cannot hold.
   Result<TestRunResult> test_run(Program& program, std::span<const std::uint8_t> packet,
                                  const TestRunOptions& options);
 
-  // Runs what timers and works of the programs have due now, for who runs no
-  // worker; how many calls that were. Test runs do so at their end.
+  // Runs what timers and works of the programs have due now, for who runs no worker; how many calls
+  // that were. Test runs do so at their end.
   int run_deferred();
+
+  // What became of the frames that entries of CPUMAPs got, by CPU. Exact while nothing runs.
+  std::vector<CpuStats> cpu_stats() const { return cpu_queues_->stats(); }
 
   PortResources& port_resources() { return resources_; }
   TraceBuffer& trace() { return trace_; }
@@ -219,6 +218,10 @@ class Engine final : public MapHost {
   void release_program(const ProgramEntry* entry) noexcept override;
   Map* acquire_map(std::uint32_t handle) noexcept override LMN_EXCLUDES(lists_lock_);
   void release_map(Map* map) noexcept override LMN_EXCLUDES(lists_lock_);
+  FrameSink* acquire_cpu_queue(std::uint32_t cpu, std::uint32_t queue_size,
+                               const ProgramEntry* program) noexcept override;
+  int cpu_queue_error() noexcept override;
+  void release_cpu_queue(FrameSink* queue) noexcept override;
 
  private:
   struct Attachment {
@@ -262,6 +265,7 @@ class Engine final : public MapHost {
   std::unique_ptr<DeferredCalls> deferred_;
   TraceBuffer trace_;
   TrapLog traps_;
+  std::unique_ptr<CpuQueues> cpu_queues_;
   Mutex lists_lock_;  // of what maps ask for while control calls change it
   std::vector<InnerMap> inner_maps_ LMN_GUARDED_BY(lists_lock_);
   std::vector<std::unique_ptr<LoadedObject>> objects_ LMN_GUARDED_BY(lists_lock_);

@@ -23,6 +23,7 @@ void TraceBuffer::get(std::uint64_t at, char* to, std::size_t count) const noexc
 
 void TraceBuffer::print(std::string_view text) noexcept {
   text = text.substr(0, kLineBytesMax);
+  const SpinGuard guard(writers_);
   const std::uint64_t head = head_.load(std::memory_order_relaxed);
   const std::uint64_t used = head - tail_.load(std::memory_order_acquire);
   if (used + kHeaderBytes + text.size() > kCapacityBytes) {

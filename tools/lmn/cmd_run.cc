@@ -84,19 +84,23 @@ void add_options(CLI::App& app, RunWords& words, RunLimits& limits, double& dura
   app.add_option("--redirect-map", words.redirect_maps,
                  "MAP:KEY=PORT: puts a port into a devmap; KEY is a number or a port's name")
       ->allow_extra_args(false);
+  app.add_option("--cpu-map", words.cpu_maps,
+                 "MAP:CPU=SIZE[,PROGRAM]: puts a queue of SIZE frames into a CPUMAP, whose thread "
+                 "runs PROGRAM on them")
+      ->allow_extra_args(false);
   app.add_option("--tail-call", words.tail_calls,
                  "MAP:INDEX=PROGRAM: puts a program into a program array")
       ->allow_extra_args(false);
   app.add_option("--set-map", words.set_maps,
                  "MAP:KEYHEX=VALUEHEX: sets a map element before the run")
       ->allow_extra_args(false);
+  app.add_option("--read-ring", words.rings,
+                 "MAP: prints the records of this ring buffer as they come, in hex")
+      ->allow_extra_args(false);
   app.add_option("--routes", words.routes,
                  "what bpf_fib_lookup answers from: a file of devices, routes, rules and "
                  "neighbours, or 'host'");
   app.add_option("--sockets", words.sockets,
-  app.add_option("--read-ring", words.rings,
-                 "MAP: prints the records of this ring buffer as they come, in hex")
-      ->allow_extra_args(false);
                  "what bpf_sk_lookup_tcp and its like answer from: a file of sockets, or 'host'");
   add_table_options(app, words.tables);
   app.add_option("--mode", words.mode, "attach mode; only native is there yet");
@@ -133,16 +137,16 @@ int cmd_run(int argc, char** argv) {
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   Result<RunSetup> setup = set_up_run(words);
   if (!setup) return fail(setup.error());
-  setup->engine->log().write("running");
-  options.end = run_watched(*setup->engine, limits);
-
-  status = kExitOk;
   auto rings = RingReader::create(*setup->engine, *setup->object, words.rings, options.json);
   if (!rings) return fail(rings.error());
-  if (Result<void> finished = setup->engine->finish(); !finished) status = fail(finished.error());
+  setup->engine->log().write("running");
   (*rings)->start();
-  for (const auto& port : setup->engine->ports()) {
+  options.end = run_watched(*setup->engine, limits);
   (*rings)->stop();
+
+  status = kExitOk;
+  if (Result<void> finished = setup->engine->finish(); !finished) status = fail(finished.error());
+  for (const auto& port : setup->engine->ports()) {
     const std::string error = port->rx_queue().input_error();
     if (!error.empty()) status = fail(Error{ErrorCode::kMalformed, error});
   }

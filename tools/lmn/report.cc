@@ -25,6 +25,14 @@ std::string_view end_name(RunEnd end) {
   return "";
 }
 
+void add_counters(std::string& out, const CounterSnapshot& counters) {
+  for (std::size_t i = 0; i < kCounterCount; ++i) {
+    const auto counter = static_cast<Counter>(i);
+    if (counters[i] == 0 && counter != Counter::kRxPackets) continue;
+    out += fmt::format("  {:<20} {}\n", counter_name(counter), counters[i]);
+  }
+}
+
 // A port's counters are the sum of its receive and its transmit queue's: no counter is in both.
 CounterSnapshot counters_of(Port& port) {
   CounterSnapshot sum = port.rx_queue().counters().snapshot();
@@ -49,12 +57,12 @@ std::string text_report(RunSetup& setup, const ReportOptions& options) {
       const PortInfo& info = port->info();
       out += fmt::format("port {} ({}, ifindex {}): {}\n", info.name, info.driver, info.ifindex,
                          runs_program(setup, port.get()) ? "native" : "no program");
-      const CounterSnapshot counters = counters_of(*port);
-      for (std::size_t i = 0; i < kCounterCount; ++i) {
-        const auto counter = static_cast<Counter>(i);
-        if (counters[i] == 0 && counter != Counter::kRxPackets) continue;
-        out += fmt::format("  {:<20} {}\n", counter_name(counter), counters[i]);
-      }
+      add_counters(out, counters_of(*port));
+    }
+    for (const CpuStats& cpu : setup.engine->cpu_stats()) {
+      out += fmt::format("cpu {} (CPU queue): {}\n", cpu.cpu,
+                         cpu.has_thread ? "a thread of its own" : "served by the worker");
+      add_counters(out, cpu.counters);
     }
   }
   const TrapLog& traps = setup.engine->traps();
@@ -73,6 +81,22 @@ std::string text_report(RunSetup& setup, const ReportOptions& options) {
   return out;
 }
 
+void write_counters(JsonWriter& json, const CounterSnapshot& counters) {
+  json.key("counters");
+  json.begin_object();
+  for (std::size_t i = 0; i < kCounterCount; ++i)
+    json.field(counter_name(static_cast<Counter>(i)), counters[i]);
+  json.end_object();
+}
+
+void write_cpu(JsonWriter& json, const CpuStats& cpu) {
+  json.begin_object();
+  json.field("cpu", cpu.cpu);
+  json.field("has_thread", cpu.has_thread);
+  write_counters(json, cpu.counters);
+  json.end_object();
+}
+
 void write_port(JsonWriter& json, const RunSetup& setup, Port& port) {
   const PortInfo& info = port.info();
   json.begin_object();
@@ -83,12 +107,7 @@ void write_port(JsonWriter& json, const RunSetup& setup, Port& port) {
     json.field("mode", "native");
     json.field("prog_id", setup.program->id);
   }
-  json.key("counters");
-  json.begin_object();
-  const CounterSnapshot counters = counters_of(port);
-  for (std::size_t i = 0; i < kCounterCount; ++i)
-    json.field(counter_name(static_cast<Counter>(i)), counters[i]);
-  json.end_object();
+  write_counters(json, counters_of(port));
   json.end_object();
 }
 
@@ -101,6 +120,10 @@ std::string json_report(RunSetup& setup, const ReportOptions& options) {
   json.key("ports");
   json.begin_array();
   for (const auto& port : setup.engine->ports()) write_port(json, setup, *port);
+  json.end_array();
+  json.key("cpus");
+  json.begin_array();
+  for (const CpuStats& cpu : setup.engine->cpu_stats()) write_cpu(json, cpu);
   json.end_array();
   json.field("traps", setup.engine->traps().count());
   json.key("trap_records");

@@ -59,6 +59,18 @@ std::string port_names(const Engine& engine) {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
+// "SIZE,PROGRAM" or "SIZE".
+struct CpuValue {
+  std::string size;
+  std::string program;
+};
+
+CpuValue split_cpu_value(const std::string& text) {
+  const std::size_t comma = text.find(',');
+  if (comma == std::string::npos) return {text, {}};
+  return {text.substr(0, comma), text.substr(comma + 1)};
+}
+
 class RunBuilder {
  public:
   explicit RunBuilder(const RunWords& words) : words_(words) {}
@@ -71,6 +83,7 @@ class RunBuilder {
     for (const std::string& text : words_.plain_ports) LMN_CHECK_OK(open(text, false));
     LMN_CHECK_OK(set_pass_sinks());
     for (const std::string& text : words_.redirect_maps) LMN_CHECK_OK(fill_redirect_map(text));
+    for (const std::string& text : words_.cpu_maps) LMN_CHECK_OK(fill_cpu_map(text));
     for (const std::string& text : words_.tail_calls) LMN_CHECK_OK(fill_tail_call(text));
     for (const std::string& text : words_.set_maps) LMN_CHECK_OK(set_map(text));
     return std::move(setup_);
@@ -87,6 +100,7 @@ class RunBuilder {
   Result<void> update(const std::string& option, Map& map, std::span<const std::uint8_t> key,
                       std::span<const std::uint8_t> value);
   Result<void> fill_redirect_map(const std::string& text);
+  Result<void> fill_cpu_map(const std::string& text);
   Result<void> fill_tail_call(const std::string& text);
   Result<void> set_map(const std::string& text);
 
@@ -115,10 +129,17 @@ Result<void> RunBuilder::load_object() {
   LoadOptions options;
   options.object_name = object_name_of(words_.object);
   options.programs.push_back(chosen->name);
+  const auto load_too = [&](const std::string& name) {
+    if (std::ranges::find(options.programs, name) == options.programs.end())
+      options.programs.push_back(name);
+  };
   for (const std::string& text : words_.tail_calls) {
     LMN_TRY(const MapWord word, parse_map_word("--tail-call", text));
-    if (std::ranges::find(options.programs, word.value) == options.programs.end())
-      options.programs.push_back(word.value);
+    load_too(word.value);
+  }
+  for (const std::string& text : words_.cpu_maps) {
+    LMN_TRY(const MapWord word, parse_map_word("--cpu-map", text));
+    if (const std::string name = split_cpu_value(word.value).program; !name.empty()) load_too(name);
   }
   std::optional<LoadRefusal> refusal;
   options.refusal = &refusal;
@@ -292,6 +313,31 @@ Result<void> RunBuilder::fill_redirect_map(const std::string& text) {
   const auto ifindex = bytes_of(port->info().ifindex);
   std::copy_n(ifindex.begin(), std::min(ifindex.size(), value.size()), value.begin());
   return update("--redirect-map", *map, bytes_of(key), value);
+}
+
+Result<void> RunBuilder::fill_cpu_map(const std::string& text) {
+  LMN_TRY(const MapWord word, parse_map_word("--cpu-map", text));
+  LMN_TRY(Map * map, find_map("--cpu-map", word.map));
+  if (map->spec().type != BPF_MAP_TYPE_CPUMAP) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      fmt::format("--cpu-map: map '{}' is no CPUMAP", word.map));
+  }
+  const CpuValue given = split_cpu_value(word.value);
+  LMN_TRY(const std::uint32_t cpu, parse_number("--cpu-map", word.key));
+  bpf_cpumap_val entry = {};
+  LMN_TRY(entry.qsize, parse_number("--cpu-map", given.size));
+  if (!given.program.empty()) {
+    if (map->spec().value_size < sizeof entry) {
+      return make_error(ErrorCode::kInvalidArgument,
+                        fmt::format("--cpu-map: values of map '{}' have no program", word.map));
+    }
+    const Program* program = setup_.object->find_program(given.program);
+    LMN_ASSERT(program != nullptr);  // load_object() loaded it by this name
+    entry.bpf_prog.fd = static_cast<int>(program->id);
+  }
+  std::vector<std::uint8_t> value(map->spec().value_size);
+  std::memcpy(value.data(), &entry, std::min(value.size(), sizeof entry));
+  return update("--cpu-map", *map, bytes_of(cpu), value);
 }
 
 Result<void> RunBuilder::fill_tail_call(const std::string& text) {

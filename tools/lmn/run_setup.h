@@ -23,10 +23,11 @@ struct RunWords {
   std::vector<std::string> plain_ports;    // --plain: without
   std::vector<std::string> pass;           // --pass FROM=TO or TO
   std::vector<std::string> redirect_maps;  // --redirect-map MAP:KEY=PORT
+  std::vector<std::string> cpu_maps;       // --cpu-map MAP:CPU=SIZE or MAP:CPU=SIZE,PROG
   std::vector<std::string> tail_calls;     // --tail-call MAP:INDEX=PROG
   std::vector<std::string> set_maps;       // --set-map MAP:KEYHEX=VALUEHEX
-  std::string routes;                      // --routes FILE, or "host"
   std::vector<std::string> rings;          // --read-ring MAP
+  std::string routes;                      // --routes FILE, or "host"
   std::string sockets;                     // --sockets FILE, or "host"
   std::uint64_t seed = 0;                  // --seed; 0: from the system
   std::uint64_t clock_ns = 0;              // --clock: the time that stands still; 0: it goes on
