@@ -218,8 +218,12 @@ void EpochReader::go_online() noexcept {
   if (is_online_) return;
   is_online_ = true;
   epoch_.online_.fetch_add(1);
-  if (online_here++ == 0) urcu_qsbr_thread_online();
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  // Both are full barriers: what is looked up from here on is looked up after it was counted.
+  if (online_here++ == 0) {
+    urcu_qsbr_thread_online();
+  } else {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+  }
 }
 
 }  // namespace lmn

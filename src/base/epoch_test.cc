@@ -274,5 +274,41 @@ TEST(Epoch, NoReaderSeesWhatWasReused) {
   EXPECT_EQ(poisoned.load(), 0);
 }
 
+// The same with memory that is freed, which sanitizers watch. Two readers, so that the Epoch's
+// thread has to ask liburcu.
+TEST(Epoch, WhatIsRetiredIsFreedBehindItsReaders) {
+  struct Node {
+    int value = 1;
+  };
+  Epoch epoch;
+  std::atomic<Node*> current{new Node};
+  std::atomic<bool> is_done{false};
+  std::atomic<int> poisoned{0};
+  const auto read = [&] {
+    EpochReader reader(epoch);
+    while (!is_done.load(std::memory_order_relaxed)) {
+      const Node* node = current.load(std::memory_order_acquire);
+      for (int i = 0; i < 50; ++i) poisoned += node->value != 1;
+      reader.pass();
+    }
+  };
+  std::thread first(read);
+  std::thread second(read);
+  for (int step = 0; step < 200; ++step) {
+    Node* old = current.exchange(new Node);
+    epoch.retire([old] {
+      old->value = 99;
+      delete old;
+    });
+    if (step % 20 == 0) epoch.wait_for_retired();
+  }
+  is_done = true;
+  first.join();
+  second.join();
+  epoch.stop();
+  delete current.load();
+  EXPECT_EQ(poisoned.load(), 0);
+}
+
 }  // namespace
 }  // namespace lmn

@@ -5,6 +5,7 @@
 
 #include <linux/bpf.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include <array>
 #include <cerrno>
 #include <optional>
+#include <utility>
 
 #include "base/assert.h"
 #include "exec/run_deferred.h"
@@ -93,35 +95,52 @@ const Wiring& Worker::wiring() const noexcept {
   return given != nullptr ? *given : own_wiring_;
 }
 
-void Worker::enter() {
-  const MutexGuard guard(chores_lock_);
-  LMN_ASSERT(!is_running_);
-  is_running_ = true;
+// Whoever does a chore here is quick; the loop is for that.
+void Worker::enter() noexcept {
+  while (!try_enter()) ::sched_yield();
+}
+
+bool Worker::try_enter() noexcept {
+  const SpinGuard guard(chores_lock_);
+  return !std::exchange(is_occupied_, true);
 }
 
 void Worker::leave() {
-  const MutexGuard guard(chores_lock_);
-  do_chores();
-  is_running_ = false;
+  while (true) {
+    {
+      const SpinGuard guard(chores_lock_);
+      if (chores_.empty()) {
+        is_occupied_ = false;
+        return;
+      }
+    }
+    do_chores();
+  }
 }
 
 void Worker::do_chores() {
-  for (const std::function<void()>* chore : chores_) (*chore)();
-  chores_done_.fetch_add(chores_.size());
+  std::vector<const std::function<void()>*> chores;
+  {
+    const SpinGuard guard(chores_lock_);
+    chores.swap(chores_);
+    has_chores_.store(false, std::memory_order_relaxed);
+  }
+  for (const std::function<void()>* chore : chores) (*chore)();
+  chores_done_.fetch_add(chores.size());
   chores_done_.notify_all();
-  chores_.clear();
-  has_chores_.store(false, std::memory_order_relaxed);
 }
 
 void Worker::between_rounds(const std::function<void()>& chore) {
   std::uint64_t mine = 0;
   {
-    const MutexGuard guard(chores_lock_);
-    if (!is_running_) return chore();
+    const SpinGuard guard(chores_lock_);
     chores_.push_back(&chore);
     mine = ++chores_asked_;
     has_chores_.store(true, std::memory_order_relaxed);
+    if (!std::exchange(is_occupied_, true)) mine = 0;
   }
+  // Nobody is there: this thread does what the worker would, and leaves as it would.
+  if (mine == 0) return leave();
   wake();
   for (std::uint64_t done = chores_done_.load(); done < mine; done = chores_done_.load()) {
     chores_done_.wait(done);
@@ -178,10 +197,8 @@ void Worker::empty_cpu_queues(Turn& turn) noexcept {
 
 std::size_t Worker::poll_round(Turn& turn, std::uint64_t packet_budget) noexcept {
   std::size_t received = 0;
-  if (has_chores_.load(std::memory_order_relaxed)) [[unlikely]] {
-    const MutexGuard guard(chores_lock_);
+  if (has_chores_.load(std::memory_order_relaxed)) [[unlikely]]
     do_chores();
-  }
   if (context_.tables != nullptr) context_.tables->refresh(context_);
   if (cpu_queues_ != nullptr) cpu_queues_->publish_tables(context_);
   const std::uint64_t number = wiring_number_.load(std::memory_order_acquire);

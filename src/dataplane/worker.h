@@ -107,21 +107,22 @@ class Worker {
   class Turn;  // one stay on the worker's thread, from entering to leaving
 
   Worker(const RunContext& context, Epoch* epoch) : context_(context), epoch_(epoch) {}
-  void enter() LMN_EXCLUDES(chores_lock_);
+  void enter() noexcept LMN_EXCLUDES(chores_lock_);
+  bool try_enter() noexcept LMN_EXCLUDES(chores_lock_);
   void leave() LMN_EXCLUDES(chores_lock_);
-  void do_chores() LMN_REQUIRES(chores_lock_);
+  void do_chores() LMN_EXCLUDES(chores_lock_);
   const Wiring& wiring() const noexcept;
   std::size_t poll_round(Turn& turn, std::uint64_t packet_budget) noexcept;
   void process(const Wiring::Binding& binding) noexcept;
   void run_dispatcher(const Dispatcher& dispatcher) noexcept;
-  bool all_exhausted() const noexcept;
   std::size_t serve_cpu_queues(Turn& turn) noexcept;
   bool cpu_queues_hold(bool (*what)(const CpuQueue&)) noexcept;
   void empty_cpu_queues(Turn& turn) noexcept;
   RunEnd run_rounds(Turn& turn, const RunLimits& limits) noexcept;
+  bool all_exhausted() const noexcept;
   bool flush_pending() noexcept;
-  void sleep(Turn& turn, std::uint64_t until_ns) noexcept;
   bool may_sleep() noexcept;
+  void sleep(Turn& turn, std::uint64_t until_ns) noexcept;
 
   RunContext context_;
   Epoch* epoch_;
@@ -130,12 +131,13 @@ class Worker {
   Wiring own_wiring_;
   std::atomic<const Wiring*> wiring_{nullptr};   // null: the own one
   std::atomic<std::uint64_t> wiring_number_{0};  // goes up after it was replaced
-  UniqueFd wakeup_;
   CpuQueueSource* cpu_queues_ = nullptr;
+  UniqueFd wakeup_;
   std::atomic<bool> is_stopping_{false};
   std::atomic<bool> is_asleep_{false};
-  Mutex chores_lock_;
-  bool is_running_ LMN_GUARDED_BY(chores_lock_) = false;
+  SpinLock chores_lock_;
+  // Somebody polls, or does a chore in the worker's place.
+  bool is_occupied_ LMN_GUARDED_BY(chores_lock_) = false;
   std::vector<const std::function<void()>*> chores_ LMN_GUARDED_BY(chores_lock_);
   std::uint64_t chores_asked_ LMN_GUARDED_BY(chores_lock_) = 0;
   std::atomic<std::uint64_t> chores_done_{0};

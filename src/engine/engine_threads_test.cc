@@ -573,7 +573,8 @@ TEST_F(EngineThreads, AnEngineGoesWithAllThatIsRetired) {
     start();
     wait_for_more(port, Counter::kXdpRedirect, 70);
     ASSERT_TRUE(engine_->close_map(*inner).has_value());
-    if (i % 2 == 0) ASSERT_EQ(holder->maps[0]->user_erase(&key), 0);
+    const bool is_in_slot = i % 2 == 0;
+    EXPECT_TRUE(is_in_slot || holder->maps[0]->user_erase(&key) == 0);
     ASSERT_TRUE(engine_->detach(port).has_value());
     stop();
     is_gone_ = false;

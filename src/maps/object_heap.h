@@ -15,8 +15,8 @@
 // goes.
 //
 // A program may hold the address of an object that it does not own, loaded from a map's value: what
-// is dropped meanwhile can be read on, but not acquired. Its bytes are used again when all who ran a
-// program then are through with it (the kernel's grace period): an allocation looks whether the
+// is dropped meanwhile can be read on, but not acquired. Its bytes are used again when all who ran
+// a program then are through with it (the kernel's grace period): an allocation looks whether the
 // Epoch says so of what was dropped first. So nothing is done per batch, and with one worker the
 // same objects are free in each replay. All memory is there from the start and is never used for
 // anything else: an address of a freed object finds no object, or a later one of the same size.
