@@ -154,6 +154,7 @@ bool LpmIndex::insert(const Way& way, const LpmAddressBytes& address, std::uint3
 bool LpmIndex::split(const Way& way, std::uint32_t keep, const LpmAddressBytes& address,
                      std::uint32_t length, std::uint32_t element) noexcept {
   LpmNode below = unit(way.unit);
+  LMN_ASSERT(keep + kLpmStride <= kLpmSkipBitsMax);
   const std::uint64_t skip = skip_of(below);
   Draft draft;
   draft.skip = first_bits(skip, keep);

@@ -50,16 +50,18 @@ static_assert(is_sorted_and_unique(), "map_types.def: rows are sorted by number,
 
 using Factory = Result<std::unique_ptr<Map>> (*)(const MapSpec&, const MapOptions&, MapHost&);
 
-Factory find_factory(std::uint32_t type) {
-  switch (type) {
-#define LMN_MAP_TYPE(number, uapi, word, flags, factory) \
-  case number:                                           \
-    return factory;
+// By position in kTypes.
+constexpr Factory kFactories[] = {
+#define LMN_MAP_TYPE(number, uapi, word, flags, factory) factory,
 #include "maps/map_types.def"
 #undef LMN_MAP_TYPE
-    default:
-      return nullptr;
+};
+
+Factory find_factory(std::uint32_t type) {
+  for (std::size_t i = 0; i < std::size(kTypes); ++i) {
+    if (kTypes[i].type == type) return kFactories[i];
   }
+  return nullptr;
 }
 
 // The types of Linux that LMN has not, and why an XDP program does not miss them.
@@ -100,8 +102,7 @@ int MapHost::program_error(std::uint32_t) noexcept { return -EBADF; }
 Map* MapHost::acquire_map(std::uint32_t) noexcept { return nullptr; }
 int MapHost::map_error(std::uint32_t) noexcept { return -EBADF; }
 void MapHost::release_map(Map*) noexcept {}
-FrameSink* MapHost::acquire_cpu_queue(std::uint32_t, std::uint32_t,
-                                      const ProgramEntry*) noexcept {
+FrameSink* MapHost::acquire_cpu_queue(std::uint32_t, std::uint32_t, const ProgramEntry*) noexcept {
   return nullptr;
 }
 int MapHost::cpu_queue_error() noexcept { return -EOPNOTSUPP; }
