@@ -56,11 +56,8 @@ check_headers() {
         -fsyntax-only -x c++ - || { echo "not self-contained: $1"; exit 255; }' sh {}
 }
 
-# Only files that the dev build compiles, with its flags.
-check_tidy() {
-  sources '*.cc' | xargs -r -P "$jobs" -n 4 \
-    clang-tidy-19 --quiet -p build/dev --warnings-as-errors='*'
-}
+# The files that the dev build compiles, with its flags.
+check_tidy() { scripts/run_clang_tidy.py --jobs "$jobs" build/dev; }
 
 check_shell() { { sources '*.sh'; echo dev .ci/run; } | xargs -r shellcheck -x -P SCRIPTDIR; }
 
