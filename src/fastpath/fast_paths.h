@@ -2,11 +2,12 @@
 //
 // The inline fast paths of the maps as LLVM bitcode, and the names of its functions.
 //
-// The headers that the maps' own functions use (array_fast.h, hash_fast.h, lpm_fast.h) are compiled
-// a second time, by clang 19, to bitcode that is part of this library: whoever compiles programs
-// links the functions a program needs into its module and gives them the map's descriptor as a
-// constant, so that sizes, masks and flags fold. All functions are always-inline and call no other,
-// and the module has one constant table. LLVM itself is not needed here.
+// The headers that the maps' own functions use (array_fast.h, hash_fast.h, lpm_fast.h,
+// ringbuf_fast.h) are compiled a second time, by clang 19, to bitcode that is part of this library:
+// whoever compiles programs links the functions a program needs into its module and gives them the
+// map's descriptor as a constant, so that sizes, masks and flags fold. All functions are
+// always-inline and call no other, and the module has one constant table. LLVM itself is not needed
+// here.
 //
 //   const FastPathName* name = find_fast_path(FastPathKind::kHash, FastPathStep::kLookup);
 //   parse(fast_paths_bitcode()); link(name->symbol); ...
@@ -37,6 +38,8 @@ enum class FastPathStep : std::uint8_t {
   kPrefetch4,
   kFinish,
   kCheck,
+  kReserve,
+  kCommit,
 };
 
 struct FastPathName {

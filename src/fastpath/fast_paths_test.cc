@@ -31,7 +31,8 @@ TEST(FastPaths, TheBitcodeDefinesEveryRow) {
 
 TEST(FastPaths, TheBitcodeCallsNothing) {
   // What a library would have to provide.
-  for (const std::string_view name : {"memcmp", "memcpy", "bcmp", "abort", "__popcount"}) {
+  for (const std::string_view name :
+       {"memcmp", "memcpy", "bcmp", "abort", "__popcount", "sched_yield"}) {
     EXPECT_FALSE(contains(fast_paths_bitcode(), name)) << name;
   }
 }
@@ -43,6 +44,8 @@ TEST(FastPaths, EveryKindHasALookupAlsoInFlight) {
     EXPECT_NE(find_fast_path(kind, FastPathStep::kPrefetch1), nullptr);
     EXPECT_NE(find_fast_path(kind, FastPathStep::kFinish), nullptr);
   }
+  EXPECT_NE(find_fast_path(FastPathKind::kRingbuf, FastPathStep::kReserve), nullptr);
+  EXPECT_NE(find_fast_path(FastPathKind::kRingbuf, FastPathStep::kCommit), nullptr);
   EXPECT_EQ(find_fast_path(FastPathKind::kNone, FastPathStep::kLookup), nullptr);
   EXPECT_EQ(find_fast_path(FastPathKind::kHash, FastPathStep::kLookup)->symbol, "lmn_hash_lookup");
 }

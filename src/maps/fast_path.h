@@ -2,11 +2,11 @@
 //
 // FastPath: how compiled programs reach a map without its virtual functions.
 //
-// A map whose type has an inline header for lookups (array_fast.h, hash_fast.h, lpm_fast.h) says
-// which one and shows its descriptor. A compiler emits the descriptor as a constant of the program,
-// sizes and masks as numbers and addresses as symbols, and calls the header's functions, which the
-// module `fastpath` has as bitcode. A map without one is reached by Map's virtual functions, whose
-// answers are the same.
+// A map whose type has an inline header for what programs do with it for every packet
+// (array_fast.h, hash_fast.h, lpm_fast.h, ringbuf_fast.h) says which one and shows its descriptor.
+// A compiler emits the descriptor as a constant of the program, sizes and masks as numbers and
+// addresses as symbols, and calls the header's functions, which the module `fastpath` has as
+// bitcode. A map without one is reached by Map's virtual functions, whose answers are the same.
 // Threads: the descriptor never changes and lives as long as the map.
 #pragma once
 
@@ -20,6 +20,7 @@ enum class FastPathKind : std::uint8_t {
   kHash,        // HashDescriptor
   kPercpuHash,  // PercpuHashDescriptor
   kLpm,         // LpmMapDescriptor
+  kRingbuf,     // RingbufDescriptor
 };
 
 // Of a lookup in flight: what its steps leave for each other, aligned to 8.

@@ -24,63 +24,30 @@ Result<std::unique_ptr<Map>> RingbufMap::create(const MapSpec& spec, const MapOp
       new RingbufMap(spec, options, std::move(memory), std::move(*lengths)));
 }
 
+RingbufMap::RingbufMap(const MapSpec& spec, const MapOptions& options, RingbufMemory memory,
+                       MapMemory lengths)
+    : Map(spec, options),
+      memory_(std::move(memory)),
+      lengths_(std::move(lengths)),
+      fast_{.state = &state_,
+            .consumer_position = memory_.consumer_position(),
+            .producer_position = memory_.producer_position(),
+            .data = memory_.data(),
+            .lengths = reinterpret_cast<std::uint32_t*>(lengths_.data()),
+            .mask = memory_.mask()} {}
+
 void* RingbufMap::reserve(std::uint64_t size) noexcept {
-  if (size > RingbufMemory::kRecordBytesMax) return refuse();
-  const auto payload_bytes = static_cast<std::uint32_t>(size);
-  const std::uint64_t record_bytes = RingbufMemory::record_bytes(payload_bytes);
-  if (record_bytes > memory_.size_bytes()) return refuse();  // CVE-2021-3489
-  const std::uint64_t consumer = RingbufMemory::load_acquire(memory_.consumer_position());
-
-  const SpinGuard guard(lock_);
-  advance_pending();
-  const std::uint64_t position = producer_.load(std::memory_order_relaxed);
-  const std::uint64_t end = position + record_bytes;
-  // A consumer position beyond ours makes the difference huge, and the ring full.
-  if (end - consumer > memory_.mask()) return refuse();
-  if (end - pending_ > memory_.mask()) return refuse();
-  std::uint32_t* header = memory_.header_at(position);
-  length_at(position) = payload_bytes | RingbufMemory::kBusyBit;
-  __atomic_store_n(header, payload_bytes | RingbufMemory::kBusyBit, __ATOMIC_RELAXED);
-  const auto page =
-      static_cast<std::uint32_t>(((position & memory_.mask()) + 2 * kMapPageBytes) / kMapPageBytes);
-  __atomic_store_n(header + 1, page, __ATOMIC_RELAXED);  // pg_off
-  producer_.store(end, std::memory_order_release);
-  RingbufMemory::store_release(memory_.producer_position(), end);
-  return header + RingbufMemory::kHeaderBytes / sizeof(std::uint32_t);
-}
-
-// Moves pending_ over records that are finished.
-void RingbufMap::advance_pending() noexcept {
-  const std::uint64_t producer = producer_.load(std::memory_order_relaxed);
-  while (pending_ < producer) {
-    const std::uint32_t length = length_at(pending_);
-    if ((length & RingbufMemory::kBusyBit) != 0) return;
-    pending_ += RingbufMemory::record_bytes(length);
-  }
+  const SpinGuard guard(fast_.state->lock);
+  return ringbuf_reserve_locked(fast_, size);
 }
 
 void RingbufMap::commit(void* sample, std::uint64_t flags, std::uint32_t bits) noexcept {
-  auto* header = reinterpret_cast<std::uint32_t*>(static_cast<std::uint8_t*>(sample) -
-                                                  RingbufMemory::kHeaderBytes);
-  const auto offset =
-      static_cast<std::uint64_t>(reinterpret_cast<std::uint8_t*>(header) - memory_.data());
-  std::uint32_t length = 0;
-  {
-    const SpinGuard guard(lock_);
-    length_at(offset) &= ~RingbufMemory::kBusyBit;
-    length = length_at(offset);
-  }
+  if (ringbuf_try_commit(fast_, sample, flags, bits)) return;
   // What ran into the second half is also where the kernel's aliased pages would show it.
-  const std::uint64_t end = offset + RingbufMemory::kHeaderBytes + length;
-  if (end > memory_.size_bytes()) {
-    std::memcpy(memory_.data(), memory_.data() + memory_.size_bytes(), end - memory_.size_bytes());
-  }
-  __atomic_exchange_n(header, length | bits, __ATOMIC_ACQ_REL);
-  const std::uint64_t consumer = RingbufMemory::load_acquire(memory_.consumer_position());
-  const bool has_caught_up = (consumer & memory_.mask()) == offset;
-  const bool is_wanted =
-      (flags & BPF_RB_FORCE_WAKEUP) != 0 || (has_caught_up && (flags & BPF_RB_NO_WAKEUP) == 0);
-  if (is_wanted) wakeups_.fetch_add(1, std::memory_order_relaxed);
+  const RingbufRecord record = ringbuf_record_of(fast_, sample);
+  const std::uint64_t end = record.offset + RingbufMemory::kHeaderBytes + record.length;
+  std::memcpy(memory_.data(), memory_.data() + memory_.size_bytes(), end - memory_.size_bytes());
+  ringbuf_publish(fast_, record, flags, bits);
 }
 
 int RingbufMap::output(std::span<const std::uint8_t> record, std::uint64_t flags) noexcept {
@@ -94,7 +61,7 @@ int RingbufMap::output(std::span<const std::uint8_t> record, std::uint64_t flags
 }
 
 std::uint64_t RingbufMap::query(std::uint64_t what) const noexcept {
-  const std::uint64_t producer = producer_.load(std::memory_order_acquire);
+  const std::uint64_t producer = RingbufMemory::load_acquire(&state_.producer);
   const std::uint64_t consumer = RingbufMemory::load_acquire(memory_.consumer_position());
   switch (what) {
     case BPF_RB_AVAIL_DATA:

@@ -8,20 +8,15 @@
 // caught up wants to be woken by the next record: whether one was due is counted in wakeup_count(),
 // and the owner rings the reader's bell once per batch; no system call here.
 //
-// The producer's position and the records' lengths are kept in memory of our own. Of the shared
-// pages only the consumer position is read: a reader that lies about it loses records it has not
-// read, but cannot make a reservation overlap one that is not committed yet (CVE-2024-41009).
-// Invariants: (1) producer_ - pending_ <= size; (2) records between pending_ and producer_ are
-// ours; (3) what is in the shared pages never decides where we write. Threads: reserve by any
-// number of workers, under one lock; commit and discard by whoever reserved; consume() by one
-// thread. Tested by ringbuf_test.cc and tests/contract/maps_contract_test.cc. Source: Linux 6.18,
-// kernel/bpf/ringbuf.c.
+// What is written where, and why a hostile reader cannot do harm, is said in ringbuf_fast.h, which
+// has the writing for compiled programs too. Threads: reserve by any number of workers, under one
+// lock; commit and discard by whoever reserved; consume() by one thread.
+// Tested by ringbuf_test.cc, maps_concurrency_test.cc and tests/contract/maps_contract_test.cc.
+// Source: Linux 6.18, kernel/bpf/ringbuf.c.
 #pragma once
 
-#include <atomic>
-
-#include "base/mutex.h"
 #include "maps/map.h"
+#include "maps/ringbuf_fast.h"
 #include "maps/ringbuf_memory.h"
 
 namespace lmn {
@@ -31,24 +26,26 @@ class RingbufMap final : public Map {
   static Result<std::unique_ptr<Map>> create(const MapSpec& spec, const MapOptions& options);
 
   // Room for `size` bytes, 8-byte aligned and in one piece, or null: too large, or full.
-  void* reserve(std::uint64_t size) noexcept LMN_EXCLUDES(lock_);
+  void* reserve(std::uint64_t size) noexcept LMN_EXCLUDES(state_.lock);
   // REQUIRES: `sample` came from reserve() of this map and was not given back. `flags` as
   // bpf_ringbuf_submit's: BPF_RB_NO_WAKEUP, BPF_RB_FORCE_WAKEUP.
-  void submit(void* sample, std::uint64_t flags) noexcept LMN_EXCLUDES(lock_) {
-    commit(sample, flags, 0);
-  }
-  void discard(void* sample, std::uint64_t flags) noexcept LMN_EXCLUDES(lock_) {
+  void submit(void* sample, std::uint64_t flags) noexcept { commit(sample, flags, 0); }
+  void discard(void* sample, std::uint64_t flags) noexcept {
     commit(sample, flags, RingbufMemory::kDiscardBit);
   }
   // bpf_ringbuf_output: 0, -EINVAL for unknown flags, -EAGAIN when there is no room.
   int output(std::span<const std::uint8_t> record, std::uint64_t flags) noexcept
-      LMN_EXCLUDES(lock_);
+      LMN_EXCLUDES(state_.lock);
   // bpf_ringbuf_query: BPF_RB_AVAIL_DATA, _RING_SIZE, _CONS_POS, _PROD_POS; 0 for others.
   std::uint64_t query(std::uint64_t what) const noexcept;
 
-  std::uint64_t lost_count() const noexcept { return lost_.load(std::memory_order_relaxed); }
+  std::uint64_t lost_count() const noexcept {
+    return __atomic_load_n(&state_.lost_count, __ATOMIC_RELAXED);
+  }
   // Times a reader would have been woken.
-  std::uint64_t wakeup_count() const noexcept { return wakeups_.load(std::memory_order_relaxed); }
+  std::uint64_t wakeup_count() const noexcept {
+    return __atomic_load_n(&state_.wakeup_count, __ATOMIC_RELAXED);
+  }
 
   // Gives each finished record to `visit(std::span<const std::uint8_t>)`, in order, and moves the
   // consumer position on. Returns the number given. For a reader in this process.
@@ -57,7 +54,7 @@ class RingbufMap final : public Map {
     std::size_t given = 0;
     std::uint64_t position = RingbufMemory::load_acquire(memory_.consumer_position());
     if (position % 8 != 0) return 0;  // somebody wrote there: no record begins so
-    while (position < producer_.load(std::memory_order_acquire)) {
+    while (position < RingbufMemory::load_acquire(&state_.producer)) {
       const std::uint32_t word = __atomic_load_n(memory_.header_at(position), __ATOMIC_ACQUIRE);
       if ((word & RingbufMemory::kBusyBit) != 0) break;
       const std::uint32_t size = word & ~RingbufMemory::kDiscardBit;
@@ -81,29 +78,17 @@ class RingbufMap final : public Map {
                  std::uint64_t flags) noexcept override;
   int next_key(const void* key, void* next) noexcept override;
   const SharedMemory* mapped_memory() const noexcept override { return memory_.shared(); }
+  FastPath fast_path() const noexcept override { return {FastPathKind::kRingbuf, &fast_}; }
 
  private:
   RingbufMap(const MapSpec& spec, const MapOptions& options, RingbufMemory memory,
-             MapMemory lengths)
-      : Map(spec, options), memory_(std::move(memory)), lengths_(std::move(lengths)) {}
-  void commit(void* sample, std::uint64_t flags, std::uint32_t bits) noexcept LMN_EXCLUDES(lock_);
-  // Our own copy of the header word of the record at `position`.
-  std::uint32_t& length_at(std::uint64_t position) const LMN_REQUIRES(lock_) {
-    return reinterpret_cast<std::uint32_t*>(lengths_.data())[(position & memory_.mask()) / 8];
-  }
-  void advance_pending() noexcept LMN_REQUIRES(lock_);
-  void* refuse() noexcept {
-    lost_.fetch_add(1, std::memory_order_relaxed);
-    return nullptr;
-  }
+             MapMemory lengths);
+  void commit(void* sample, std::uint64_t flags, std::uint32_t bits) noexcept;
 
   RingbufMemory memory_;
   MapMemory lengths_;
-  mutable SpinLock lock_;
-  std::atomic<std::uint64_t> producer_{0};           // written under lock_
-  std::uint64_t pending_ LMN_GUARDED_BY(lock_) = 0;  // oldest record not committed
-  std::atomic<std::uint64_t> lost_{0};
-  std::atomic<std::uint64_t> wakeups_{0};
+  RingbufState state_;
+  const RingbufDescriptor fast_;
 };
 
 }  // namespace lmn

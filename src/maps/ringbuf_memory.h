@@ -23,15 +23,16 @@
 
 #include "maps/map_checks.h"
 #include "maps/map_memory.h"
+#include "maps/ringbuf_fast.h"
 
 namespace lmn {
 
 class RingbufMemory {
  public:
-  static constexpr std::uint32_t kHeaderBytes = 8;                  // BPF_RINGBUF_HDR_SZ
-  static constexpr std::uint32_t kBusyBit = 1u << 31;               // BPF_RINGBUF_BUSY_BIT
-  static constexpr std::uint32_t kDiscardBit = 1u << 30;            // BPF_RINGBUF_DISCARD_BIT
-  static constexpr std::uint32_t kRecordBytesMax = UINT32_MAX / 4;  // leaves both bits free
+  static constexpr std::uint32_t kHeaderBytes = kRingbufHeaderBytes;
+  static constexpr std::uint32_t kBusyBit = kRingbufBusyBit;
+  static constexpr std::uint32_t kDiscardBit = kRingbufDiscardBit;
+  static constexpr std::uint32_t kRecordBytesMax = kRingbufRecordBytesMax;
 
   // Checks the spec of RINGBUF and USER_RINGBUF as the kernel does, and makes the memory.
   static Result<RingbufMemory> create(const MapSpec& spec);
@@ -50,9 +51,7 @@ class RingbufMemory {
   std::uint8_t* data() const { return memory_.data() + 2 * kMapPageBytes; }
 
   // Bytes a record of `size` takes: header included, a multiple of 8.
-  static std::uint64_t record_bytes(std::uint32_t size) {
-    return round_up_to_8(std::uint64_t{size} + kHeaderBytes);
-  }
+  static std::uint64_t record_bytes(std::uint32_t size) { return ringbuf_record_bytes(size); }
   static std::uint64_t load_acquire(const std::uint64_t* at) {
     return __atomic_load_n(at, __ATOMIC_ACQUIRE);
   }

@@ -137,6 +137,60 @@ TEST(RingbufMap, AClientReadsEveryRecordAlsoWrappedOnes) {
   EXPECT_EQ(ring->query(BPF_RB_AVAIL_DATA), 0u);
 }
 
+// Two rings, one written by the map's functions and one by the fast path, which asks the map where
+// it declines: everything that a client sees of them is the same.
+TEST(RingbufMap, TheFastPathWritesTheSameOrDeclines) {
+  auto ring = make_ringbuf(4096);
+  auto fast_ring = make_ringbuf(4096);
+  const auto& fast = *static_cast<const RingbufDescriptor*>(fast_ring->fast_path().descriptor);
+  Client client(*ring);
+  Client fast_client(*fast_ring);
+  std::mt19937 random(4);
+  int declined = 0;
+  for (int step = 0; step < 20'000; ++step) {
+    const auto record = make_record(random, random() % 100 == 0 ? 5000 : 700);
+    const std::uint64_t flags =
+        std::array<std::uint64_t, 3>{0, BPF_RB_NO_WAKEUP, BPF_RB_FORCE_WAKEUP}[random() % 3];
+    const bool is_kept = random() % 4 != 0;
+    void* sample = ring->reserve(record.size());
+    void* fast_sample = nullptr;
+    ASSERT_TRUE(ringbuf_try_reserve(fast, record.size(), fast_sample));
+    ASSERT_EQ(sample == nullptr, fast_sample == nullptr);
+    if (sample != nullptr) {
+      std::ranges::copy(record, static_cast<std::uint8_t*>(sample));
+      std::ranges::copy(record, static_cast<std::uint8_t*>(fast_sample));
+      const std::uint32_t bits = is_kept ? 0 : kRingbufDiscardBit;
+      is_kept ? ring->submit(sample, flags) : ring->discard(sample, flags);
+      if (!ringbuf_try_commit(fast, fast_sample, flags, bits)) {
+        ++declined;
+        is_kept ? fast_ring->submit(fast_sample, flags) : fast_ring->discard(fast_sample, flags);
+      }
+    }
+    ASSERT_EQ(client.producer(), fast_client.producer());
+    ASSERT_EQ(ring->lost_count(), fast_ring->lost_count());
+    ASSERT_EQ(ring->wakeup_count(), fast_ring->wakeup_count());
+    std::vector<std::uint8_t> got;
+    std::vector<std::uint8_t> fast_got;
+    if (random() % 4 == 0) continue;
+    ASSERT_EQ(client.read(got), fast_client.read(fast_got));
+    ASSERT_EQ(got, fast_got);
+  }
+  EXPECT_GT(declined, 100) << "no record ran over the end";
+  EXPECT_GT(ring->lost_count(), 100u);
+}
+
+TEST(RingbufMap, TheFastPathDoesNotWait) {
+  auto ring = make_ringbuf(4096);
+  const auto& fast = *static_cast<const RingbufDescriptor*>(ring->fast_path().descriptor);
+  void* sample = nullptr;
+  {
+    const SpinGuard guard(fast.state->lock);
+    EXPECT_FALSE(ringbuf_try_reserve(fast, 8, sample));
+  }
+  EXPECT_TRUE(ringbuf_try_reserve(fast, 8, sample));
+  EXPECT_NE(sample, nullptr);
+}
+
 TEST(RingbufMap, RoomIsCountedAsInTheKernel) {
   auto ring = make_ringbuf(4096);
   EXPECT_EQ(ring->query(BPF_RB_RING_SIZE), 4096u);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The source of the bitcode module: one function of C for each step of a lookup.
+// The source of the bitcode module: one function of C for each step of a lookup, or of a record.
 //
 // Not part of any library as it is: the build compiles it with clang 19 to bitcode
 // (src/fastpath/CMakeLists.txt), which fast_paths.cc takes in. `map` is the descriptor that
@@ -14,6 +14,7 @@
 #include "maps/fast_path.h"
 #include "maps/hash_fast.h"
 #include "maps/lpm_fast.h"
+#include "maps/ringbuf_fast.h"
 
 #define LMN_EXPORT extern "C" __attribute__((always_inline, used, visibility("hidden")))
 
@@ -115,6 +116,19 @@ LMN_EXPORT void lmn_lpm_prefetch4(const LpmMapDescriptor* map, const void*, std:
 LMN_EXPORT void* lmn_lpm_finish(const LpmMapDescriptor* map, const void* key, std::uint32_t,
                                 void* flight) {
   return with_lpm_flight(*map, flight, [=](auto& f) { return lpm_finish(*map, key, f); });
+}
+
+// --- kRingbuf: RINGBUF. Both may decline, with nothing done: then RingbufMap's are called. What is
+// written between them is the compiler's to copy, which knows how much it is.
+
+LMN_EXPORT bool lmn_ringbuf_try_reserve(const RingbufDescriptor* map, std::uint64_t size,
+                                        void** sample) {
+  return ringbuf_try_reserve(*map, size, *sample);
+}
+// `bits`: kRingbufDiscardBit to discard, 0 to submit.
+LMN_EXPORT bool lmn_ringbuf_try_commit(const RingbufDescriptor* map, void* sample,
+                                       std::uint64_t flags, std::uint32_t bits) {
+  return ringbuf_try_commit(*map, sample, flags, bits);
 }
 
 }  // namespace lmn
