@@ -6,17 +6,20 @@
 // Each gives nanoseconds per key, the making of keys included. Threads: one. Bench code only.
 #pragma once
 
+#include <linux/bpf.h>
 #include <time.h>
 
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 
 #include "kernel_maps.h"
 #include "maps/array_fast.h"
 #include "maps/hash_fast.h"
 #include "maps/lpm_fast.h"
 #include "maps/map.h"
+#include "maps/ringbuf_map.h"
 
 namespace lmn::bench {
 
@@ -73,16 +76,16 @@ double time_calls(std::uint64_t count, std::uint32_t key_count, std::uint64_t& s
   });
 }
 
-// The fast path of one shape of map, its sizes constant as in a compiled program; a lookup in
-// flight takes kSteps steps and a last one.
-template <KeyKind kKind>
+// The fast path of one shape of map, its sizes constant as in a compiled program, and whether it
+// notes what is used; a lookup in flight takes kSteps steps and a last one.
+template <KeyKind kKind, bool kIsLru = false>
 struct Fast;
 
 template <>
 struct Fast<KeyKind::kIndex4> {
   struct Flight {};
   static constexpr int kSteps = 1;
-  explicit Fast(const Map& map)
+  LMN_FAST explicit Fast(const Map& map)
       : table(*static_cast<const ArrayDescriptor*>(map.fast_path().descriptor)) {
     table.stride = 8;
   }
@@ -95,15 +98,16 @@ struct Fast<KeyKind::kIndex4> {
   ArrayDescriptor table;
 };
 
-template <>
-struct Fast<KeyKind::kWords16> {
+template <bool kIsLru>
+struct Fast<KeyKind::kWords16, kIsLru> {
   using Flight = std::uint64_t;
   static constexpr int kSteps = 2;
-  explicit Fast(const Map& map)
+  LMN_FAST explicit Fast(const Map& map)
       : table(*static_cast<const HashDescriptor*>(map.fast_path().descriptor)) {
     table.key_size = 16;
     table.key_stride = 16;
     table.stride = 24;
+    if constexpr (!kIsLru) table.marks = nullptr;
   }
   LMN_FAST void* lookup(const Key* key) const { return hash_lookup(table, key); }
   template <int kStep>
@@ -119,7 +123,7 @@ template <typename Address>
 struct FastLpm {
   using Flight = LpmFlight<Address>;
   static constexpr int kSteps = 4;
-  explicit FastLpm(const Map& map)
+  LMN_FAST explicit FastLpm(const Map& map)
       : table(*static_cast<const LpmMapDescriptor*>(map.fast_path().descriptor)) {
     table.index.data_size = sizeof(Address) == 16 ? 16 : 4;
     table.stride = 8;
@@ -146,10 +150,10 @@ struct Fast<KeyKind::kLpm16> : FastLpm<LpmAddress128> {
   using FastLpm::FastLpm;
 };
 
-template <KeyKind kKind>
+template <KeyKind kKind, bool kIsLru>
 LMN_BIT_INSTRUCTIONS double time_fast(const Map& map, std::uint64_t count, std::uint32_t key_count,
                                       std::uint64_t& state) {
-  const Fast<kKind> fast(map);
+  const Fast<kKind, kIsLru> fast(map);
   const auto start = Clock::now();
   Key key{};
   std::uint64_t sum = 0;
@@ -165,14 +169,14 @@ LMN_BIT_INSTRUCTIONS double time_fast(const Map& map, std::uint64_t count, std::
 }
 
 // The keys of one batch, and their lookups.
-template <KeyKind kKind>
+template <typename FastPath>
 struct Flights {
   std::array<Key, kBatch> keys{};
-  std::array<typename Fast<kKind>::Flight, kBatch> flights;
+  std::array<typename FastPath::Flight, kBatch> flights;
 
   template <int kStep>
-  LMN_FAST void prefetch(const Fast<kKind>& fast) {
-    if constexpr (kStep <= Fast<kKind>::kSteps) {
+  LMN_FAST void prefetch(const FastPath& fast) {
+    if constexpr (kStep <= FastPath::kSteps) {
       for (std::uint32_t i = 0; i < kBatch; ++i) {
         fast.template prefetch<kStep>(&keys[i], flights[i]);
       }
@@ -180,11 +184,11 @@ struct Flights {
   }
 };
 
-template <KeyKind kKind>
+template <KeyKind kKind, bool kIsLru>
 LMN_BIT_INSTRUCTIONS double time_batches(const Map& map, std::uint64_t count,
                                          std::uint32_t key_count, std::uint64_t& state) {
-  const Fast<kKind> fast(map);
-  Flights<kKind> batch;
+  const Fast<kKind, kIsLru> fast(map);
+  Flights<Fast<kKind, kIsLru>> batch;
   const auto start = Clock::now();
   std::uint64_t sum = 0;
   for (std::uint64_t i = 0; i < count; i += kBatch) {
@@ -204,6 +208,25 @@ LMN_BIT_INSTRUCTIONS double time_batches(const Map& map, std::uint64_t count,
   keep(sum);
   const std::chrono::duration<double, std::nano> passed = Clock::now() - start;
   return passed.count() / static_cast<double>(count);
+}
+
+// Records of 64 bytes; the number of those that found room.
+inline std::uint64_t write_records(RingbufMap& map, std::uint64_t count, std::uint64_t& state) {
+  const auto& ring = *static_cast<const RingbufDescriptor*>(map.fast_path().descriptor);
+  const std::array<std::uint8_t, 64> record{};
+  std::uint64_t written = 0;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    keep(draw_number(state, 1024));
+    keep(&record);
+    void* sample = nullptr;
+    if (!ringbuf_try_reserve(ring, record.size(), sample)) sample = map.reserve(record.size());
+    if (sample == nullptr) continue;
+    std::memcpy(sample, record.data(), record.size());
+    ++written;
+    if (ringbuf_try_commit(ring, sample, BPF_RB_NO_WAKEUP, 0)) continue;
+    map.submit(sample, BPF_RB_NO_WAKEUP);
+  }
+  return written;
 }
 
 }  // namespace lmn::bench

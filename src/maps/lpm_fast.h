@@ -41,6 +41,7 @@
 #include <cstdint>
 
 #include "base/platform.h"
+#include "base/platform_choose.h"
 
 namespace lmn {
 
@@ -173,16 +174,6 @@ LMN_FAST std::uint32_t lpm_count(std::uint64_t bits) noexcept {
   return static_cast<std::uint32_t>(__builtin_popcountll(bits));
 }
 
-// One of the two, without a branch as far as the compiler can be told.
-template <typename T>
-LMN_FAST T lpm_choose(bool condition, T yes, T no) noexcept {
-#if __has_builtin(__builtin_unpredictable)
-  return __builtin_unpredictable(condition) ? yes : no;
-#else
-  return condition ? yes : no;
-#endif
-}
-
 // The low half of an entry, which is its element.
 LMN_FAST const std::uint32_t* lpm_element_of(const std::uint64_t* entry) noexcept {
   const auto* halves = reinterpret_cast<const std::uint32_t*>(entry);
@@ -213,7 +204,7 @@ LMN_FAST void lpm_enter(const LpmDescriptor& table, LpmFlight<Address>& flight) 
   const auto number = static_cast<std::uint64_t>(root - table.roots);
   const std::uint64_t* in_short = table.shorts + (number >> table.spread_bits);
   const bool is_in_root = static_cast<std::uint32_t>(entry) != kNoLpmElement;
-  flight.best = lpm_choose(is_in_root, in_root, lpm_element_of(in_short));
+  flight.best = choose(is_in_root, in_root, lpm_element_of(in_short));
   flight.unit = entry >> 32 & table.unit_mask;
 }
 
@@ -233,22 +224,22 @@ LMN_FAST void lpm_step(const LpmDescriptor& table, LpmFlight<Address>& flight) n
   // The skipped bits and 6 more, less the skipped bits as they should be.
   const std::uint64_t further = (rest.window() >> (shift & 63)) - base;
   const bool is_on_way = further < 64;
-  const std::uint64_t bits = lpm_choose(is_on_way, further, std::uint64_t{64});
+  const std::uint64_t bits = choose(is_on_way, further, std::uint64_t{64});
 
   // The longest prefix is the lowest bit; elements are in the order of the bits, counted from 1.
   const std::uint64_t here = prefixes & kLpmPaths[bits];
   const std::uint32_t number = lpm_count(prefixes & (here ^ (here - 1)));
   const auto* in_leaf = reinterpret_cast<const std::uint32_t*>(&node.children) - 1;
   const auto* in_block = reinterpret_cast<const std::uint32_t*>(table.units + block + 1) - 1;
-  const std::uint32_t* element = lpm_choose(is_leaf, in_leaf, in_block) + number;
+  const std::uint32_t* element = choose(is_leaf, in_leaf, in_block) + number;
 
-  const std::uint64_t children = lpm_choose(is_leaf || !is_on_way, std::uint64_t{0}, ways_on);
+  const std::uint64_t children = choose(is_leaf || !is_on_way, std::uint64_t{0}, ways_on);
   const std::uint64_t bit = 1ull << (further & 63);
   const std::uint64_t next = (block - lpm_count(children & (bit - 1))) & table.unit_mask;
-  flight.unit = lpm_choose((children & bit) != 0, next, std::uint64_t{0});
+  flight.unit = choose((children & bit) != 0, next, std::uint64_t{0});
   rest.advance(64 - (shift & 63));
   flight.rest = rest;
-  flight.best = lpm_choose(here != 0, element, best);
+  flight.best = choose(here != 0, element, best);
 }
 
 // Goes through all nodes but the first; the element of the longest prefix, or kNoLpmElement. What a
