@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/assert.h"
 #include "maps/map_checks.h"
 
 namespace lmn {
@@ -21,8 +22,9 @@ Result<std::unique_ptr<Map>> create_devmap_hash(const MapSpec& spec, const MapOp
 Result<std::unique_ptr<Map>> DevmapHash::create(const MapSpec& spec, const MapOptions& options,
                                                 MapHost& host) {
   LMN_CHECK_OK(check_devmap_spec(spec));
-  auto table =
-      ChainTable::create({.payload_bytes = sizeof(DevmapSlot), .max_entries = spec.max_entries});
+  auto table = ChainTable::create({.payload_bytes = sizeof(DevmapSlot),
+                                   .max_entries = spec.max_entries,
+                                   .epoch = options.epoch});
   if (!table) return make_error(std::move(table.error()).with_context(spec.name));
   return std::unique_ptr<Map>(new DevmapHash(spec, options, host, std::move(*table)));
 }
@@ -40,9 +42,11 @@ DevmapHash::~DevmapHash() {
 }
 
 void* DevmapHash::lookup(const void* key, std::uint32_t) noexcept {
-  const SpinGuard guard(lock_);
-  const std::uint32_t element = table_.find(load_key32(key));
-  return element == ChainTable::kNone ? nullptr : &slot(element)->value;
+  DevmapSlot* found = nullptr;
+  const bool is_there = reader_.read(load_key32(key), [&](std::uint8_t* payload) {
+    found = reinterpret_cast<DevmapSlot*>(payload);
+  });
+  return is_there ? &found->value : nullptr;
 }
 
 int DevmapHash::update(const void*, const void*, std::uint64_t, std::uint32_t) noexcept {
@@ -52,12 +56,12 @@ int DevmapHash::erase(const void*) noexcept { return -EOPNOTSUPP; }
 
 bool DevmapHash::find_redirect_target(std::uint64_t key, RedirectTarget& target) noexcept {
   if (key > UINT32_MAX) return false;
-  const auto index = static_cast<std::uint32_t>(key);
-  const SpinGuard guard(lock_);
-  const std::uint32_t element = table_.find(index);
-  if (element == ChainTable::kNone) return false;
-  target = devmap_target(*slot(element));
-  return true;
+  DevmapSlot found{};
+  const bool is_there =
+      reader_.read(static_cast<std::uint32_t>(key),
+                   [&](const std::uint8_t* payload) { load_value(&found, payload, sizeof found); });
+  if (is_there) target = devmap_target(found);
+  return is_there;
 }
 
 // The cursor is bucket << 32 | place in its chain: a change between two calls may show an entry
@@ -112,20 +116,17 @@ int DevmapHash::update_from_user(const void* key, std::span<const std::uint8_t> 
 int DevmapHash::place(std::uint32_t key, const DevmapSlot& fresh, std::uint64_t flags,
                       const ProgramEntry*& old_program) noexcept {
   const SpinGuard guard(lock_);
-  std::uint32_t element = table_.find(key);
-  if (element != ChainTable::kNone) {
-    if (flags == BPF_NOEXIST) return -EEXIST;
-    old_program = slot(element)->program;
-    table_.unlink(element);
-  } else {
-    element = table_.take();
-    if (element == ChainTable::kNone) return -E2BIG;
-  }
-  DevmapSlot* target = slot(element);
-  target->sink = fresh.sink;
-  target->program = fresh.program;
-  store_value(&target->value, &fresh.value, sizeof fresh.value);
+  const std::uint32_t old = table_.find(key);
+  if (old != ChainTable::kNone && flags == BPF_NOEXIST) return -EEXIST;
+  if (old == ChainTable::kNone && table_.count() == spec().max_entries) return -E2BIG;
+  const std::uint32_t element = table_.take();
+  LMN_ASSERT(element != ChainTable::kNone);
+  store_value(slot(element), &fresh, sizeof fresh);
   table_.link(element, key);
+  if (old == ChainTable::kNone) return 0;
+  old_program = slot(old)->program;
+  table_.unlink(old);
+  table_.release(old);
   return 0;
 }
 

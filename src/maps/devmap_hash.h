@@ -3,10 +3,11 @@
 // DEVMAP_HASH: a devmap under any 32-bit key, so that ifindexes themselves can be keys.
 //
 // The slot is DEVMAP's (devmap.h), kept in a ChainTable: the order of get_next_key is then the
-// kernel's.
+// kernel's. A new value is a new element, so that a program that has looked the old one up goes on
+// reading it; a search finds the one or the other.
 // Unlike DEVMAP, an ifindex of 0 is an error, and BPF_EXIST does not ask for an entry to be there.
-// Threads: Map's, by one lock.
-// Tested by maps_test.cc and tests/contract/maps_contract_test.cc.
+// Threads: Map's, by one lock; programs look up and redirect to one key without it.
+// Tested by maps_test.cc, redirect_readers_test.cc and tests/contract/maps_contract_test.cc.
 // Source: Linux 6.18, kernel/bpf/devmap.c.
 #pragma once
 
@@ -22,12 +23,11 @@ class DevmapHash final : public Map {
                                              MapHost& host);
   ~DevmapHash() override;
 
-  void* lookup(const void* key, std::uint32_t cpu) noexcept override LMN_EXCLUDES(lock_);
+  void* lookup(const void* key, std::uint32_t cpu) noexcept override;
   int update(const void* key, const void* value, std::uint64_t flags,
              std::uint32_t cpu) noexcept override;
   int erase(const void* key) noexcept override;
-  bool find_redirect_target(std::uint64_t key, RedirectTarget& target) noexcept override
-      LMN_EXCLUDES(lock_);
+  bool find_redirect_target(std::uint64_t key, RedirectTarget& target) noexcept override;
   bool next_redirect_target(std::uint64_t& cursor, RedirectTarget& target) noexcept override
       LMN_EXCLUDES(lock_);
   int copy_value(const void* key, std::span<std::uint8_t> out,
@@ -45,7 +45,10 @@ class DevmapHash final : public Map {
 
  private:
   DevmapHash(const MapSpec& spec, const MapOptions& options, MapHost& host, ChainTable table)
-      : Map(with_readonly_programs(spec), options), host_(host), table_(std::move(table)) {}
+      : Map(with_readonly_programs(spec), options),
+        host_(host),
+        table_(std::move(table)),
+        reader_(table_.reader()) {}
   DevmapSlot* slot(std::uint32_t element) LMN_REQUIRES(lock_) {
     return reinterpret_cast<DevmapSlot*>(table_.payload_at(element));
   }
@@ -63,6 +66,7 @@ class DevmapHash final : public Map {
   ProgramOwner owner_;
   mutable SpinLock lock_;
   ChainTable table_ LMN_GUARDED_BY(lock_);
+  const ChainReader reader_;  // what is read without the lock
 };
 
 }  // namespace lmn

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "base/assert.h"
 #include "maps/map_batch.h"
 #include "maps/map_checks.h"
 
@@ -27,7 +28,9 @@ Result<std::unique_ptr<Map>> HashOfMaps::create(const MapSpec& spec, const MapOp
   auto table = HashTable::create({.key_size = spec.key_size,
                                   .payload_bytes = sizeof(Map*),
                                   .max_entries = spec.max_entries,
-                                  .seed = hash_seed_of(spec, options)});
+                                  .seed = hash_seed_of(spec, options),
+                                  .waits_for_readers = true,
+                                  .epoch = options.epoch});
   if (!table) return make_error(std::move(table.error()).with_context(spec.name));
   return std::unique_ptr<Map>(new HashOfMaps(spec, options, std::move(inner), std::move(*table)));
 }
@@ -44,9 +47,8 @@ HashOfMaps::~HashOfMaps() {
 }
 
 void* HashOfMaps::lookup(const void* key, std::uint32_t) noexcept {
-  const SpinGuard guard(lock_);
-  const std::uint32_t element = find(key);
-  return element == HashTable::kNone ? nullptr : map_of(element);
+  auto* payload = static_cast<Map**>(hash_lookup(fast_, key));
+  return payload == nullptr ? nullptr : __atomic_load_n(payload, __ATOMIC_ACQUIRE);
 }
 
 int HashOfMaps::update(const void*, const void*, std::uint64_t, std::uint32_t) noexcept {
@@ -103,12 +105,14 @@ int HashOfMaps::place(const void* key, Map* map, std::uint64_t flags, Map*& old)
   if (error != 0) return error;
   if (element != HashTable::kNone) {
     old = map_of(element);
-  } else {
-    element = take();
-    if (element == HashTable::kNone) return -E2BIG;
-    link(element, key, hash);
+    __atomic_store_n(&map_of(element), map, __ATOMIC_RELEASE);
+    return 0;
   }
-  map_of(element) = map;
+  if (table_.count() == spec().max_entries) return -E2BIG;
+  element = take();
+  LMN_ASSERT(element != HashTable::kNone);  // removed ones are used again when there are no others
+  __atomic_store_n(&map_of(element), map, __ATOMIC_RELAXED);
+  link(element, key, hash);
   return 0;
 }
 

@@ -3,9 +3,11 @@
 // HASH_OF_MAPS: maps of one shape under keys of any bytes.
 //
 // As ARRAY_OF_MAPS (array_of_maps.h): handles are written, ids read, a program's lookup gives the
-// inner Map. The element's payload is one pointer, replaced in place.
-// Threads: Map's, by one lock (keyed_map.h); inner maps are released outside of it.
-// Tested by maps_test.cc and tests/contract/maps_contract_test.cc.
+// inner Map. The element's payload is one pointer, replaced in place. A removed element waits until
+// no program reads it (limbo.h), or a program that has just found it could read another key's map.
+// Threads: Map's, by one lock (keyed_map.h), which a program's lookup does not take; inner maps are
+// released outside of it.
+// Tested by maps_test.cc, redirect_readers_test.cc and tests/contract/maps_contract_test.cc.
 // Source: Linux 6.18, kernel/bpf/hashtab.c.
 #pragma once
 
@@ -21,7 +23,7 @@ class HashOfMaps final : public KeyedMap {
   ~HashOfMaps() override;
 
   // The inner Map, or null.
-  void* lookup(const void* key, std::uint32_t cpu) noexcept override LMN_EXCLUDES(lock_);
+  void* lookup(const void* key, std::uint32_t cpu) noexcept override;
   int update(const void* key, const void* value, std::uint64_t flags,
              std::uint32_t cpu) noexcept override;
   int erase(const void* key) noexcept override;
