@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# conformance coverage MODULE...: how much of a module its tests reach (helpers, maps, packet, ...).
+# conformance coverage MODULE...: how much of a module its tests reach (helpers, kfuncs, maps, ...).
 # Builds the module's unit tests and those differential and contract tests that exercise it with
 # clang's source coverage, runs them, and prints lines and branches per file of src/MODULE, tests
 # left out. A branch is each way that a condition can go.
@@ -13,6 +13,7 @@ dir=build/branch_coverage
 work=$dir/profiles
 jobs=${LMN_JOBS:-$(nproc)}
 export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR=$PWD
+export LLVM_PROFILE_FILE=$PWD/$work/build.profraw  # of tools that run while it builds
 
 # tests_of MODULE: the test programs that exercise it.
 tests_of() {
@@ -23,7 +24,13 @@ tests_of() {
         lmn_btf_show_differential_test lmn_isa_differential_test ;;
     maps)
       echo lmn_maps_test lmn_maps_contract_test lmn_map_values_test lmn_maps_dump_test \
-        lmn_value_programs_differential_test lmn_isa_differential_test ;;
+        lmn_value_programs_differential_test lmn_isa_differential_test \
+        lmn_helpers_differential_test lmn_kfunc_programs_differential_test ;;
+    kfuncs)
+      echo lmn_kfuncs_test lmn_kfuncs_differential_test lmn_kfunc_programs_differential_test \
+        lmn_value_programs_differential_test lmn_conntrack_differential_test \
+        lmn_metadata_differential_test lmn_own_kfuncs_differential_test \
+        lmn_kernel_objects_differential_test lmn_exec_test ;;
     packet)
       echo lmn_packet_test lmn_helpers_test lmn_helpers_differential_test \
         lmn_sockets_differential_test ;;

@@ -196,7 +196,8 @@ class Judge {
     }
     return true;
   }
-  std::size_t widest() const { return widest_; }
+  // Operations that returned while another on the same was open.
+  std::uint64_t overlap_count() const { return overlap_count_; }
 
  private:
   struct Configuration {
@@ -208,6 +209,8 @@ class Judge {
   // `operation` returns: it has taken effect in every state that is left.
   bool close(const Operation& operation) {
     const std::uint32_t bit = 1u << operation.thread;
+    const auto open_count = std::ranges::count_if(open_, [](auto* one) { return one != nullptr; });
+    if (open_count > 1) ++overlap_count_;
     std::vector<Configuration> reached = possible_;
     std::vector<State> next;
     for (std::size_t i = 0; i < reached.size(); ++i) {
@@ -229,7 +232,6 @@ class Judge {
       add(possible_, one);
     }
     open_[operation.thread] = nullptr;
-    widest_ = std::max(widest_, possible_.size());
     return !possible_.empty();
   }
 
@@ -240,7 +242,7 @@ class Judge {
   Model model_;
   std::vector<Configuration> possible_;
   std::array<const Operation*, kThreads> open_{};
-  std::size_t widest_ = 1;
+  std::uint64_t overlap_count_ = 0;
 };
 
 Operation op(What what, std::uint8_t thread, std::uint64_t begun, std::uint64_t ended,
@@ -452,11 +454,16 @@ class Linearizable : public testing::TestWithParam<Shape> {
     }
     EXPECT_EQ(history.torn_count(), 0u);
     EXPECT_GT(answers, operation_count() / 4);
-    std::printf("%s: %llu operations, %llu succeeded\n", GetParam().name,
+    std::printf("%s: %llu operations, %llu succeeded, ", GetParam().name,
                 static_cast<unsigned long long>(operation_count()),
                 static_cast<unsigned long long>(answers));
   }
 };
+
+// How often the threads met: on one core hardly ever.
+void print_overlaps(std::uint64_t count) {
+  std::printf("%llu beside another\n", static_cast<unsigned long long>(count));
+}
 
 using LinearizableKeys = Linearizable;
 using LinearizableQueues = Linearizable;
@@ -476,6 +483,9 @@ TEST_P(LinearizableKeys, EveryHistoryIsAnOrder) {
     }
     return true;
   });
+  std::uint64_t overlaps = 0;
+  for (const auto& judge : judges) overlaps += judge.overlap_count();
+  print_overlaps(overlaps);
 }
 
 TEST_P(LinearizableQueues, EveryHistoryIsAnOrder) {
@@ -483,6 +493,7 @@ TEST_P(LinearizableQueues, EveryHistoryIsAnOrder) {
   Judge judge(QueueModel{.is_stack = GetParam().type == BPF_MAP_TYPE_STACK});
   for_each_round(
       history, [&](const std::vector<Operation>& operations) { return judge.accept(operations); });
+  print_overlaps(judge.overlap_count());
 }
 
 constexpr auto kNameOf = [](const auto& row) { return std::string(row.param.name); };
