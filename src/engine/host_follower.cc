@@ -263,7 +263,11 @@ void HostFollower::follow(const std::stop_token& stop) {
 void HostFollower::lay_out() {
   std::unique_ptr<Tables> used_before(retired_.exchange(nullptr, std::memory_order_acq_rel));
   if (used_before != nullptr && tables_.epoch != nullptr) {
-    tables_.epoch->retire([old = std::move(used_before)] {});
+    // The worker tells the threads of CPU queues right after it took the new tables: one grace
+    // period until it has, one until none of them uses the old.
+    tables_.epoch->retire([epoch = tables_.epoch, old = std::move(used_before)]() mutable {
+      epoch->retire([oldest = std::move(old)] {});
+    });
   }
   const std::unique_ptr<Tables> never_taken(
       next_.exchange(new Tables(latest_), std::memory_order_acq_rel));

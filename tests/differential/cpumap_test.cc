@@ -25,6 +25,7 @@
 #include "engine/callback_sink.h"
 #include "engine/engine.h"
 #include "harness/kernel_oracle.h"
+#include "harness/provoked.h"
 #include "object/object_reader.h"
 #include "ports/memory/memory_port.h"
 #include "ports/testing/netns.h"
@@ -102,22 +103,53 @@ class KernelSide {
     }
     object_.reset(bpf_object__open_file(kObject.c_str(), nullptr));
     if (object_ == nullptr || bpf_object__load(object_.get()) != 0) return "the object is refused";
-    for (const auto& [netdev, program] : {std::pair{"in1", "to_cpu"}, {"out1", "pass"}}) {
-      const int fd = bpf_program__fd(bpf_object__find_program_by_name(object_.get(), program));
+    for (const auto& [netdev, name] : {std::pair{"in1", "to_cpu"}, {"out1", "pass"}}) {
       const int ifindex = static_cast<int>(::if_nametoindex(netdev));
-      if (bpf_xdp_attach(ifindex, fd, XDP_FLAGS_DRV_MODE, nullptr) != 0) return "no native XDP";
+      const int error = bpf_xdp_attach(ifindex, program(name), XDP_FLAGS_DRV_MODE, nullptr);
+      if (error != 0) return "no native XDP";
     }
-    const int entry_fd = bpf_program__fd(bpf_object__find_program_by_name(object_.get(), "on_cpu"));
     for (const std::uint32_t cpu : {0u, 1u}) {
       struct bpf_cpumap_val value = {};
       value.qsize = kQueueSize;
-      value.bpf_prog.fd = entry_fd;
+      value.bpf_prog.fd = program("on_cpu");
       if (bpf_map_update_elem(map("cpus"), &cpu, &value, BPF_ANY) != 0) return "no such CPU";
     }
     const std::uint32_t zero = 0;
     const std::uint32_t out = ::if_nametoindex("out0");
     if (bpf_map_update_elem(map("out_port"), &zero, &out, BPF_ANY) != 0) return "no devmap entry";
     return {};
+  }
+
+  // How many of `count` frames in one poll came to a CPU whose queue has one place.
+  std::uint64_t overrun(const Frame& frame, std::uint32_t count) {
+    const std::uint32_t cpu = frame[14];
+    struct bpf_cpumap_val value = {};
+    value.qsize = 1;
+    value.bpf_prog.fd = program("on_cpu");
+    EXPECT_EQ(bpf_map_update_elem(map("cpus"), &cpu, &value, BPF_ANY), 0);
+    struct xdp_md context = {};
+    context.data_end = static_cast<std::uint32_t>(frame.size());
+    context.ingress_ifindex = ::if_nametoindex("in1");
+    struct bpf_test_run_opts options = {};
+    options.sz = sizeof options;
+    options.data_in = frame.data();
+    options.data_size_in = static_cast<std::uint32_t>(frame.size());
+    options.ctx_in = &context;
+    options.ctx_size_in = sizeof context;
+    options.repeat = static_cast<int>(count);
+    options.batch_size = count;
+    options.flags = BPF_F_TEST_XDP_LIVE_FRAMES;
+    EXPECT_EQ(bpf_prog_test_run_opts(program("to_cpu"), &options), 0);
+    const std::uint32_t redirect = XDP_REDIRECT;
+    std::uint64_t sent = 0;
+    bpf_map_lookup_elem(map("sent"), &redirect, &sent);
+    EXPECT_EQ(sent, count);
+    Seen seen;
+    const std::uint32_t verdict = frame[15];
+    for (int i = 0; i < 100'000 && seen.packets == 0; ++i) {
+      bpf_map_lookup_elem(map("seen"), &verdict, &seen);
+    }
+    return seen.packets;
   }
 
   Fate run(const std::vector<Frame>& frames) {
@@ -145,6 +177,9 @@ class KernelSide {
   }
 
  private:
+  int program(const char* name) const {
+    return bpf_program__fd(bpf_object__find_program_by_name(object_.get(), name));
+  }
   int map(const char* name) const { return bpf_object__find_map_fd_by_name(object_.get(), name); }
   // Nothing tells of a frame that was dropped but the program's own count.
   void wait_for_drops(const std::vector<Frame>& frames) {
@@ -180,14 +215,19 @@ void update(LoadedObject& object, const char* name, std::uint32_t key,
   ASSERT_EQ(object.find_map(name)->user_update(&key, bytes, BPF_ANY), 0) << name;
 }
 
-Fate run_ours(const std::vector<Frame>& frames, CpuQueueRun served) {
+struct OurOptions {
+  CpuQueueRun served = CpuQueueRun::kThreads;
+  std::uint32_t queue_size = kQueueSize;
+};
+
+Fate run_ours(const std::vector<Frame>& frames, const OurOptions& how) {
   Fate fate;
   const auto bytes = read_file(kObject, limits::kObjectBytesMax);
   EXPECT_TRUE(bytes.has_value());
   auto spec = read_object(*bytes, {.object_name = "cpumap"});
   EXPECT_TRUE(spec.has_value()) << spec.error().to_string();
   EngineOptions options;
-  options.cpu_queues = served;
+  options.cpu_queues = how.served;
   auto engine = *Engine::create(options);
   auto loaded = engine->load(*spec, {});
   EXPECT_TRUE(loaded.has_value()) << loaded.error().to_string();
@@ -197,7 +237,7 @@ Fate run_ours(const std::vector<Frame>& frames, CpuQueueRun served) {
   auto& out = static_cast<MemoryPort&>(*(*engine->open_port("memory:out"))[0]);
   EXPECT_TRUE(engine->attach(*object.find_program("to_cpu"), in).has_value());
   for (const std::uint32_t cpu : {0u, 1u}) {
-    update(object, "cpus", cpu, {kQueueSize, object.find_program("on_cpu")->id});
+    update(object, "cpus", cpu, {how.queue_size, object.find_program("on_cpu")->id});
   }
   update(object, "out_port", 0, {out.info().ifindex});
   CallbackSink stack(
@@ -263,8 +303,34 @@ TEST(CpumapDifferential, PacketsFareAsInTheKernel) {
   if (!refusal.empty()) GTEST_SKIP() << "the kernel of this machine: " << refusal;
   for (const CpuQueueRun served : {CpuQueueRun::kThreads, CpuQueueRun::kWorker}) {
     SCOPED_TRACE(served == CpuQueueRun::kThreads ? "by threads" : "by the worker");
-    compare(kernel, run_ours(frames, served));
+    compare(kernel, run_ours(frames, {.served = served}));
   }
+}
+
+// ENOSPC: a ring of one place, and more frames than that in one poll.
+TEST(CpumapDifferential, AFullRingDropsOnBothSides) {
+  Frame frame = make_test_frame(60, 1);
+  frame[14] = 0;
+  frame[15] = XDP_DROP;
+  constexpr std::uint32_t kFrames = 64;
+  const Fate ours = run_ours(std::vector<Frame>(kFrames, frame),
+                             {.served = CpuQueueRun::kWorker, .queue_size = 1});
+  EXPECT_EQ(ours.sent[XDP_REDIRECT], kFrames);
+  EXPECT_EQ(ours.seen[XDP_DROP].packets, 1u);
+  if (ours.seen[XDP_DROP].packets < kFrames) Provoked::instance().add("cpumap_redirect", -ENOSPC);
+  if (auto reason = why_no_kernel_oracle()) GTEST_SKIP() << *reason;
+  if (const auto why = Netns::refusal()) GTEST_SKIP() << *why;
+  if (::sysconf(_SC_NPROCESSORS_CONF) < 2) GTEST_SKIP() << "this machine has one CPU";
+  std::string refusal;
+  std::uint64_t arrived = 0;
+  Netns::create()->run([&] {
+    KernelSide side;
+    refusal = side.set_up();
+    if (refusal.empty()) arrived = side.overrun(frame, kFrames);
+  });
+  if (!refusal.empty()) GTEST_SKIP() << "the kernel of this machine: " << refusal;
+  EXPECT_GE(arrived, 1u);
+  EXPECT_LT(arrived, kFrames) << "the kernel drops what does not fit, too";
 }
 
 }  // namespace
