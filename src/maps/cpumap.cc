@@ -108,8 +108,8 @@ int Cpumap::make_slot(std::uint32_t cpu, std::uint32_t queue_size, std::int32_t 
   if (program_handle > 0) {
     program = host_.acquire_program(static_cast<std::uint32_t>(program_handle));
     if (program == nullptr) return -ENOMEM;
-    const bool fits = program->type == BPF_PROG_TYPE_XDP &&
-                      program->expected_attach_type == BPF_XDP_CPUMAP;
+    const bool fits =
+        program->type == BPF_PROG_TYPE_XDP && program->expected_attach_type == BPF_XDP_CPUMAP;
     if (!fits || !owner_.accept(*program, false)) {
       host_.release_program(program);
       return -ENOMEM;

@@ -241,9 +241,7 @@ class Writer {
   static constexpr std::uint8_t kNumbers[] = {0, 2, 3, 7, 8, 9};
 
   std::uint64_t below(std::uint64_t bound) { return random_() % bound; }
-  std::uint8_t number() {
-    return kNumbers[below(std::size(kNumbers))];
-  }
+  std::uint8_t number() { return kNumbers[below(std::size(kNumbers))]; }
   std::int32_t immediate() {
     constexpr std::int32_t kEdges[] = {0, 1, -1, 7, 255, 4096, -70000, 0x7fffffff};
     return below(2) == 0 ? kEdges[below(std::size(kEdges))] : static_cast<std::int32_t>(below(64));

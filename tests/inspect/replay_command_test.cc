@@ -16,10 +16,9 @@ namespace {
 using ::testing::HasSubstr;
 
 std::string packet_after(const std::string& options) {
-  const CommandOutput output =
-      run_command(LMN_BINARY_DIR "/tools/lmn test " LMN_BINARY_DIR
-                                 "/bpf/inspect_replay_program.bpf.o --in " +
-                  std::string(128, '0') + " --json " + options);
+  const CommandOutput output = run_command(
+      LMN_BINARY_DIR "/tools/lmn test " LMN_BINARY_DIR "/bpf/inspect_replay_program.bpf.o --in " +
+      std::string(128, '0') + " --json " + options);
   EXPECT_EQ(output.status, 0) << output.out << output.error;
   const std::size_t at = output.out.find("\"data_out\"");
   EXPECT_NE(at, std::string::npos) << output.out;

@@ -16,9 +16,9 @@ int xdp_prog(struct xdp_md* ctx) {
   __u16 type = 1;
   __u64 one = 1;
 
-  bpf_xdp_adjust_tail(ctx, 4);  // warning: unread-result
+  bpf_xdp_adjust_tail(ctx, 4);                         // warning: unread-result
   bpf_map_update_elem(&counts, &type, &one, BPF_ANY);  // warning: unread-result
-  bpf_xdp_store_bytes(ctx, 0, &one, sizeof(one));  // warning: unread-result
-  bpf_xdp_adjust_head(ctx, -4);  // warning: unread-result
+  bpf_xdp_store_bytes(ctx, 0, &one, sizeof(one));      // warning: unread-result
+  bpf_xdp_adjust_head(ctx, -4);                        // warning: unread-result
   return XDP_PASS;
 }

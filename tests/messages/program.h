@@ -4,6 +4,7 @@
 // lines of every XDP program.
 #pragma once
 
+// clang-format off: the kernel's types come first
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -12,6 +13,7 @@
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+// clang-format on
 
 #define DATA(ctx) ((void*)(long)(ctx)->data)
 #define DATA_END(ctx) ((void*)(long)(ctx)->data_end)

@@ -51,8 +51,7 @@ int show(struct xdp_md* ctx) {
   if (text_bytes == 0 || request_bytes == 0) return XDP_ABORTED;
   asm volatile("" : "+r"(text_bytes), "+r"(request_bytes));
   if (text_bytes > TEXT_BYTES || request_bytes > sizeof(what)) return XDP_ABORTED;
-  answer->result =
-      bpf_snprintf_btf(answer->text, text_bytes, what, request_bytes, request->flags);
+  answer->result = bpf_snprintf_btf(answer->text, text_bytes, what, request_bytes, request->flags);
   return XDP_PASS;
 }
 

@@ -92,8 +92,6 @@ int on_cpu(struct xdp_md* ctx) {
 
 // The other end of a veth that frames are sent to must run a program.
 SEC("xdp")
-int pass(struct xdp_md* ctx) {
-  return XDP_PASS;
-}
+int pass(struct xdp_md* ctx) { return XDP_PASS; }
 
 char _license[] SEC("license") = "GPL";

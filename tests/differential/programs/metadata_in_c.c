@@ -36,8 +36,7 @@ enum xdp_rss_hash_type { XDP_RSS_NONE, XDP_RSS_WIDE = 0x7fffffff };
 extern int bpf_xdp_metadata_rx_hash(const struct xdp_md* ctx, __u32* hash,
                                     enum xdp_rss_hash_type* type) __ksym;
 extern int bpf_xdp_metadata_rx_timestamp(const struct xdp_md* ctx, __u64* time) __ksym;
-extern int bpf_xdp_metadata_rx_vlan_tag(const struct xdp_md* ctx, __u16* proto,
-                                        __u16* tci) __ksym;
+extern int bpf_xdp_metadata_rx_vlan_tag(const struct xdp_md* ctx, __u16* proto, __u16* tci) __ksym;
 
 SEC("xdp")
 int ask(struct xdp_md* ctx) {
@@ -68,8 +67,6 @@ int ask(struct xdp_md* ctx) {
 
 // Sent out of the far end without a socket buffer, of which nothing is known.
 SEC("xdp")
-int send_back(struct xdp_md* ctx) {
-  return XDP_TX;
-}
+int send_back(struct xdp_md* ctx) { return XDP_TX; }
 
 char _license[] SEC("license") = "GPL";

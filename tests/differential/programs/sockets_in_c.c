@@ -93,8 +93,7 @@ static __always_inline void ask_for_cookies(struct answer* answer, struct bpf_so
   // Two comparisons each, not one of a difference: the bounds are then seen by every verifier.
   asm volatile("" : "+r"(ip_bytes), "+r"(tcp_bytes));
   if (ip_bytes > sizeof(question->ip) || tcp_bytes > sizeof(question->tcp)) return;
-  answer->gen =
-      bpf_tcp_gen_syncookie(sk, question->ip, ip_bytes, (void*)question->tcp, tcp_bytes);
+  answer->gen = bpf_tcp_gen_syncookie(sk, question->ip, ip_bytes, (void*)question->tcp, tcp_bytes);
   answer->check =
       bpf_tcp_check_syncookie(sk, question->ip, ip_bytes, (void*)question->tcp, tcp_bytes);
 }
