@@ -161,7 +161,11 @@ TEST(Epoch, APassSaysNothingForAnotherReaderOfTheThread) {
     go.acquire();
     {
       EpochReader nested(inner);
-      for (int i = 0; i < 1000; ++i) nested.pass();
+      // For long enough that the thread of `outer` would believe it.
+      for (int i = 0; i < 20'000; ++i) {
+        nested.pass();
+        std::this_thread::yield();
+      }
     }
     for (int i = 0; i < 1000; ++i) {
       EpochScope again(&outer);

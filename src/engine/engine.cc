@@ -181,6 +181,7 @@ Result<void> Engine::close_map(Map& map) {
       return make_errno_error(ErrorCode::kNotFound, ENOENT, "no inner map that is open");
     }
   }
+  reader_bells_.remove(map);
   map.drop_user_references();
   std::unique_ptr<Map> unused;
   {
@@ -189,8 +190,18 @@ Result<void> Engine::close_map(Map& map) {
     inner.is_closed = true;
     unused = take_if_unused(inner);
   }
-  if (unused != nullptr) epoch_.retire([old = std::move(unused)] {});
+  if (unused != nullptr) retire_map(std::move(unused));
   return {};
+}
+
+// A run may have looked it up before its slot was emptied. Such a run may also make a timer in it
+// just behind drop_user_references: when none is left they are cancelled again, and a callback that
+// has begun by then is waited for, too.
+void Engine::retire_map(std::unique_ptr<Map> map) {
+  epoch_.retire([this, unseen = std::move(map)]() mutable {
+    unseen->drop_user_references();
+    epoch_.retire([unused = std::move(unseen)] {});
+  });
 }
 
 // Maps of objects are not freed before the engine is: nobody counts who holds one.
@@ -227,8 +238,7 @@ void Engine::release_map(Map* map) noexcept {
     --found->slot_count;
     unused = take_if_unused(*found);
   }
-  // A run may have looked it up before the slot was emptied.
-  if (unused != nullptr) epoch_.retire([old = std::move(unused)] {});
+  if (unused != nullptr) retire_map(std::move(unused));
 }
 
 Result<std::vector<Port*>> Engine::open_port(std::string_view text) {

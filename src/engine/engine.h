@@ -176,8 +176,8 @@ class Engine final : public MapHost {
     sockets_ = std::move(sockets);
   }
 
-  // A descriptor to poll(2) for records of a RINGBUF: reader_bells.h. Errors: kInvalidArgument
-  // (EINVAL) for maps of other types. REQUIRES: nothing runs.
+  // A descriptor to poll(2) for records of a RINGBUF: reader_bells.h. It is closed with the
+  // map. Errors: kInvalidArgument (EINVAL) for maps of other types. Live.
   Result<int> reader_bell(const Map& map);
 
   // The tables that `options` names are the host's from now on, and follow it while the engine
@@ -244,6 +244,7 @@ class Engine final : public MapHost {
   void publish();
   InnerMap* find_inner(const Map& map) LMN_REQUIRES(lists_lock_);
   std::unique_ptr<Map> take_if_unused(InnerMap& inner) LMN_REQUIRES(lists_lock_);
+  void retire_map(std::unique_ptr<Map> map);
   std::vector<Map*> all_maps() LMN_EXCLUDES(lists_lock_);
   std::unique_ptr<Port> take_port(Port& port);
 
@@ -273,7 +274,7 @@ class Engine final : public MapHost {
   std::vector<std::unique_ptr<Port>> ports_;
   std::vector<std::unique_ptr<Attachment>> attachments_;
   std::unique_ptr<HostFollower> host_follower_;
-  ReaderBells reader_bells_;
+  ReaderBells reader_bells_{epoch_};
   std::unique_ptr<Worker> worker_;
   std::unique_ptr<const Wiring> wiring_;
   std::uint32_t next_program_id_ = 1;

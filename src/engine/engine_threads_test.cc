@@ -7,6 +7,7 @@
 // packet engines are that fault's regression test. Run under TSan and ASan too.
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -428,6 +429,45 @@ TEST_F(EngineThreads, InnerMapsComeAndGoWhileProgramsUseThem) {
   }
   EXPECT_EQ(engine_->traps().count(), 0u);
   EXPECT_LE(counted, count(port, Counter::kXdpPass));
+}
+
+// Rings come and go with the bells that wake their readers.
+TEST_F(EngineThreads, InnerRingsAreClosedWithTheirBells) {
+  MapSpec outer = map_spec("outer", BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 1);
+  MapSpec ring = map_spec("ring", BPF_MAP_TYPE_RINGBUF, 0, 4096);
+  ring.key_size = 0;
+  outer.inner = std::make_shared<const MapSpec>(ring);
+  LoadedObject* object = load({program_from(R"(
+  *(u64 *)(r10 -8) = 0
+  r2 = r10
+  r2 += -8
+  r1 = map[idx:0]
+  call bpf_map_lookup_elem
+  if r0 == 0 goto out
+  r1 = r0
+  r2 = r10
+  r2 += -8
+  r3 = 8
+  r4 = 0
+  call bpf_ringbuf_output
+out:
+  r0 = 1
+  exit
+)")},
+                              {outer});
+  Port& port = open("null:size=64");
+  ASSERT_TRUE(engine_->attach(*object->programs[0], port).has_value());
+  start();
+  for (int i = 0; i < 20; ++i) {
+    Map* inner = *engine_->create_inner_map(*object->maps[0]);
+    const auto bell = engine_->reader_bell(*inner);
+    ASSERT_TRUE(bell.has_value());
+    ASSERT_EQ(write_slot(*object->maps[0], 0, inner->id()), 0);
+    pollfd wait{*bell, POLLIN, 0};
+    EXPECT_EQ(::poll(&wait, 1, 10'000), 1) << "the first record wakes its reader";
+    ASSERT_TRUE(engine_->close_map(*inner).has_value());
+  }
+  EXPECT_EQ(engine_->traps().count(), 0u);
 }
 
 TEST_F(EngineThreads, ClosedMapsAreNobodysAndClosedOnce) {

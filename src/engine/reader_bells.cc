@@ -13,23 +13,45 @@
 
 namespace lmn {
 
+ReaderBells::~ReaderBells() { delete bells_.load(std::memory_order_acquire); }
+
+std::span<const std::shared_ptr<ReaderBells::Bell>> ReaderBells::bells() const noexcept {
+  const Bells* bells = bells_.load(std::memory_order_acquire);
+  if (bells == nullptr) return {};
+  return *bells;
+}
+
+void ReaderBells::publish(std::unique_ptr<const Bells> fresh) {
+  std::unique_ptr<const Bells> before(bells_.exchange(fresh.release(), std::memory_order_acq_rel));
+  if (before != nullptr) epoch_.retire([old = std::move(before)] {});
+}
+
 Result<int> ReaderBells::add(const RingbufMap& ring) {
-  const auto found = std::ranges::find(bells_, &ring, &Bell::ring);
-  if (found != bells_.end()) return found->fd.get();
+  auto fresh = std::make_unique<Bells>(bells().begin(), bells().end());
+  const auto found = std::ranges::find(*fresh, &ring, [](const auto& bell) { return bell->ring; });
+  if (found != fresh->end()) return (*found)->fd.get();
   UniqueFd fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!fd.is_open()) return make_error(system_error("eventfd", errno));
-  bells_.push_back({&ring, std::move(fd), ring.wakeup_count()});
-  return bells_.back().fd.get();
+  const int number = fd.get();
+  fresh->push_back(std::make_shared<Bell>(&ring, std::move(fd), ring.wakeup_count()));
+  publish(std::move(fresh));
+  return number;
+}
+
+void ReaderBells::remove(const Map& map) {
+  auto fresh = std::make_unique<Bells>(bells().begin(), bells().end());
+  if (std::erase_if(*fresh, [&](const auto& bell) { return bell->ring == &map; }) == 0) return;
+  publish(std::move(fresh));
 }
 
 void ReaderBells::ring() noexcept {
-  for (Bell& bell : bells_) {
-    const std::uint64_t count = bell.ring->wakeup_count();
-    if (count == bell.rung_count) continue;
-    bell.rung_count = count;
+  for (const std::shared_ptr<Bell>& bell : bells()) {
+    const std::uint64_t count = bell->ring->wakeup_count();
+    if (count == bell->rung_count) continue;
+    bell->rung_count = count;
     // It can only fail when the bell has been rung and not been answered 2^64 - 2 times.
     const std::uint64_t one = 1;
-    [[maybe_unused]] const ssize_t written = ::write(bell.fd.get(), &one, sizeof one);
+    [[maybe_unused]] const ssize_t written = ::write(bell->fd.get(), &one, sizeof one);
   }
 }
 

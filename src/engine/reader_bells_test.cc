@@ -4,6 +4,7 @@
 // Method: records are put into a ring by hand, rounds of a worker are calls of refresh().
 #include "engine/reader_bells.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
 #include <poll.h>
@@ -56,7 +57,8 @@ class ReaderBellsTest : public testing::Test {
   }
 
   std::unique_ptr<Map> map_;
-  ReaderBells bells_;
+  Epoch epoch_;
+  ReaderBells bells_{epoch_};
   RunContext context_;
   int fd_ = -1;
 };
@@ -87,6 +89,17 @@ TEST_F(ReaderBellsTest, TheNextSourceIsAskedToo) {
   bells_.refresh(context_);
   EXPECT_EQ(next.count, 1);
   EXPECT_EQ(bells_.add(ring()).value(), fd_) << "one bell per ring";
+}
+
+TEST_F(ReaderBellsTest, ABellGoesWithItsRing) {
+  auto other = std::move(*RingbufMap::create(map_->spec(), {}));
+  const int other_fd = *bells_.add(static_cast<RingbufMap&>(*other));
+  bells_.remove(*map_);
+  bells_.remove(*map_);
+  EXPECT_EQ(::fcntl(fd_, F_GETFD), -1) << "nothing runs: it is closed at once";
+  map_.reset();
+  bells_.refresh(context_);
+  EXPECT_NE(::fcntl(other_fd, F_GETFD), -1);
 }
 
 }  // namespace
