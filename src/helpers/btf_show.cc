@@ -19,6 +19,8 @@
 namespace lmn {
 namespace {
 
+__extension__ typedef unsigned __int128 Uint128;
+
 constexpr std::string_view kIndents = "                                ";
 constexpr int kSuffixesMax = 10;  // of pointers and arrays together, and typedefs
 
@@ -320,9 +322,9 @@ void BtfShow::show_bits(const std::uint8_t* bytes, std::uint32_t bit_offset,
   std::array<std::uint8_t, 16> copy{};
   const std::size_t count = std::min<std::size_t>((bit_offset + bits + 7) / 8, copy.size());
   std::memcpy(copy.data(), bytes, count);
-  auto number = number_at<unsigned __int128>(copy.data());
+  auto number = number_at<Uint128>(copy.data());
   number >>= bit_offset;
-  if (bits < 128) number &= (static_cast<unsigned __int128>(1) << bits) - 1;
+  if (bits < 128) number &= (static_cast<Uint128>(1) << bits) - 1;
   show_wide(static_cast<std::uint64_t>(number >> 64), static_cast<std::uint64_t>(number));
 }
 
