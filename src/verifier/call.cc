@@ -359,7 +359,10 @@ bool Explorer::check_map_argument(const HelperArg& wanted, std::uint8_t index, C
 
 bool Explorer::check_map_for_helper(const HelperProto& proto, const CallFacts& facts) {
   InsnFacts& known = facts_.insns[at_];
-  if (known.map != nullptr && known.map != facts.map) known.has_several_maps = true;
+  if (known.map != nullptr && known.map != facts.map) {
+    known.has_several_maps = true;
+    if (known.map->type != facts.map->type) known.has_several_map_types = true;
+  }
   known.map = facts.map;
   if (!helper_takes_map(proto.id, facts.map->type)) {
     return reject(Rule::kCallArgument,

@@ -28,7 +28,8 @@ constexpr MapTypeInfo kFeatureMaps[] = {
     {.type = BPF_MAP_TYPE_XSKMAP, .name = "xskmap"},
 };
 
-// map[0] devices, map[1] CPUs, map[2] sockets, map[3] programs, map[4] 64 bytes of global data.
+// map[0] devices, map[1] CPUs, map[2] sockets, map[3] programs, map[4] 64 bytes of global data,
+// map[5] more devices.
 std::optional<VerifiedProgram> program_judged(std::string_view text, std::uint32_t prog_flags = 0) {
   const Environment environment{
       .helpers = kFeatureHelpers, .map_types = kFeatureMaps, .context = kXdpMdFields};
@@ -36,7 +37,8 @@ std::optional<VerifiedProgram> program_judged(std::string_view text, std::uint32
                                   map_spec("cpus", BPF_MAP_TYPE_CPUMAP, 4, 4),
                                   map_spec("sockets", BPF_MAP_TYPE_XSKMAP, 4, 4),
                                   map_spec("programs", BPF_MAP_TYPE_PROG_ARRAY, 4, 4),
-                                  map_spec(".data", BPF_MAP_TYPE_ARRAY, 64, 1)};
+                                  map_spec(".data", BPF_MAP_TYPE_ARRAY, 64, 1),
+                                  map_spec("more", BPF_MAP_TYPE_DEVMAP, 4, 4)};
   ProgramSpec program = program_of(text, maps.size());
   program.prog_flags = prog_flags;
   program.kfuncs.clear();
@@ -117,6 +119,18 @@ TEST(Features, RedirectsNameWhereTo) {
   EXPECT_EQ(features_of(by_map(2, "1")), "action-drop action-redirect redirect-socket");
   EXPECT_EQ(features_of("r1 = 4\nr2 = 0\ncall bpf_redirect\nexit"),
             "action-redirect redirect-port");
+}
+
+// A multicast: to all of one map, or of another one of its kind.
+TEST(Features, BroadcastsNameTheirKindOfMapAndNoFallback) {
+  const auto to_one_of = [](int first, int second) {
+    return "call bpf_get_prandom_u32\nr1 = map[idx:" + std::to_string(first) +
+           "]\nif r0 == 0 goto out\nr1 = map[idx:" + std::to_string(second) +
+           "]\nout:\nr2 = 0\nr3 = 24\ncall bpf_redirect_map\nexit";
+  };
+  EXPECT_EQ(features_of(to_one_of(0, 5)), "action-aborted action-redirect redirect-port");
+  EXPECT_EQ(features_of(to_one_of(0, 1)),
+            "action-aborted action-redirect redirect-port redirect-cpu redirect-socket");
 }
 
 TEST(Features, CallsFieldsAndFlags) {

@@ -15,9 +15,10 @@ namespace {
 
 // What a register or slot may hold, as bits: 0 to 4 for the actions, or one of these.
 using Values = std::uint8_t;
-constexpr Values kOther = 1u << 5;     // a constant that is no action
-constexpr Values kAnything = 1u << 6;  // not known
-constexpr Values kFallbacks = 0x0f;    // what the flags of bpf_redirect_map can name
+constexpr Values kOther = 1u << 5;      // a constant that is no action
+constexpr Values kEvenOther = 1u << 7;  // the same, and its two low bits are 0, as flags have them
+constexpr Values kAnything = 1u << 6;   // not known
+constexpr Values kFallbacks = 0x0f;     // what the flags of bpf_redirect_map can name
 
 // The pass over longer programs would take more time and memory than the verdict may.
 constexpr std::size_t kInsnsMax = 65'536;
@@ -25,7 +26,8 @@ constexpr std::size_t kSlotCount = limits::kStackBytes / kSlotSize;
 
 Values of_constant(std::int64_t value) {
   const bool is_action = value >= XDP_ABORTED && value <= XDP_REDIRECT;
-  return is_action ? static_cast<Values>(1u << value) : kOther;
+  if (is_action) return static_cast<Values>(1u << value);
+  return (value & XDP_TX) == 0 ? kEvenOther : kOther;
 }
 
 struct Known {
@@ -233,6 +235,8 @@ class ReturnedValues {
       const bool is_known = (flags & (kOther | kAnything)) == 0;
       result =
           static_cast<Values>((is_known ? flags & kFallbacks : kFallbacks) | 1u << XDP_REDIRECT);
+      // BPF_F_BROADCAST and its like name no other fallback than 0.
+      if ((flags & (kEvenOther | 1u << XDP_REDIRECT)) != 0) result |= 1u << XDP_ABORTED;
     } else if (is_helper_call(insn) && insn.imm == BPF_FUNC_redirect) {
       const bool is_plain = known.registers[2] == of_constant(0);
       result = static_cast<Values>((is_plain ? 0u : 1u << XDP_ABORTED) | 1u << XDP_REDIRECT);
@@ -258,7 +262,7 @@ void add_actions(Values values, FeatureSet& out) {
   for (std::size_t i = 0; i < std::size(kActions); ++i) {
     if ((values >> i & 1) != 0 || (values & kAnything) != 0) out.add(kActions[i]);
   }
-  if ((values & kOther) != 0) out.add(Feature::kActionAborted);
+  if ((values & (kOther | kEvenOther)) != 0) out.add(Feature::kActionAborted);
   if ((values & kAnything) != 0) out.add(Feature::kActionComputed);
 }
 
@@ -275,7 +279,7 @@ void add_call(const ProgramSpec& program, const Insn& insn, const InsnFacts& fac
   if (!is_helper_call(insn)) return;
   add(feature_of_helper(static_cast<std::uint32_t>(insn.imm)));
   if (insn.imm != BPF_FUNC_redirect_map) return;
-  if (facts.map != nullptr && !facts.has_several_maps) {
+  if (facts.map != nullptr && !facts.has_several_map_types) {
     return add(feature_of_map(facts.map->type));
   }
   for (const Feature any :

@@ -98,6 +98,7 @@ struct InsnFacts {
   std::int32_t offset_max = 0;
   const MapSpec* map = nullptr;       // of a call, where it is the same on all paths
   bool has_several_maps = false;
+  bool has_several_map_types = false;
 };
 
 struct VerifiedFacts {
