@@ -92,7 +92,9 @@ void add_options(CLI::App& app, RunWords& words, RunLimits& limits, double& dura
                  "MAP:INDEX=PROGRAM: puts a program into a program array")
       ->allow_extra_args(false);
   app.add_option("--set-map", words.set_maps,
-                 "MAP:KEYHEX=VALUEHEX: sets a map element before the run")
+                 "MAP:KEYHEX=VALUEHEX: sets a map element before the run; @PORT in the place of a "
+                 "key or value is a port's ifindex; MAP[KEYHEX] is the map at that key of a map of "
+                 "maps, here and in --redirect-map")
       ->allow_extra_args(false);
   app.add_option("--read-ring", words.rings,
                  "MAP: prints the records of this ring buffer as they come, in hex")

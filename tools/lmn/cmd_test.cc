@@ -126,7 +126,10 @@ void add_options(CLI::App& app, TestWords& words) {
       ->check(CLI::PositiveNumber);
   app.add_option("--expect", words.expect, "verdict every packet must get: XDP_DROP, pass, 3 ...");
   app.add_option("--expect-out", words.expect_out, "hex of the last packet as it must come out");
-  app.add_option("--set-map", words.setup.set_maps, "MAP:KEYHEX=VALUEHEX: sets a map element first")
+  app.add_option(
+         "--set-map", words.setup.set_maps,
+         "MAP:KEYHEX=VALUEHEX: sets a map element first; MAP[KEYHEX] is the map at that key of "
+         "a map of maps")
       ->allow_extra_args(false);
   app.add_option("--read-ring", words.setup.rings,
                  "MAP: prints the records of this ring buffer at the end, in hex")

@@ -53,6 +53,12 @@ Result<std::uint32_t> parse_number(const std::string& option, const std::string&
   return number;
 }
 
+std::array<std::uint8_t, 4> bytes_of(std::uint32_t number) {
+  std::array<std::uint8_t, 4> bytes;
+  std::memcpy(bytes.data(), &number, bytes.size());
+  return bytes;
+}
+
 std::string port_names(const Engine& engine) {
   std::vector<std::string> names;
   for (const auto& port : engine.ports()) names.push_back(port->info().name);
@@ -97,16 +103,20 @@ class RunBuilder {
   Result<void> set_pass_sinks();
   Result<FrameSink*> find_pass_target(const std::string& name);
   Result<Map*> find_map(const std::string& option, const std::string& name);
+  Result<Map*> find_inner_map(const std::string& option, Map& outer, const std::string& key_text);
   Result<void> update(const std::string& option, Map& map, std::span<const std::uint8_t> key,
                       std::span<const std::uint8_t> value);
   Result<void> fill_redirect_map(const std::string& text);
   Result<void> fill_cpu_map(const std::string& text);
   Result<void> fill_tail_call(const std::string& text);
+  std::optional<PacketBytes> bytes_of_word(const std::string& text) const;
   Result<void> set_map(const std::string& text);
 
   const RunWords& words_;
   RunSetup setup_;
   std::map<std::string, std::string> pass_of_port_;  // from pass= in port specs
+  // By the id of the map of maps and their key.
+  std::map<std::pair<std::uint32_t, PacketBytes>, Map*> inner_maps_;
 };
 
 Result<void> RunBuilder::load_object() {
@@ -251,13 +261,40 @@ Result<void> RunBuilder::set_pass_sinks() {
   return {};
 }
 
+// MAP, or MAP[KEYHEX] for a map in a map of maps.
 Result<Map*> RunBuilder::find_map(const std::string& option, const std::string& name) {
-  if (Map* map = setup_.object->find_map(name); map != nullptr) return map;
+  const std::size_t bracket = name.find('[');
+  const std::string own_name = name.substr(0, bracket);
+  if (Map* map = setup_.object->find_map(own_name); map != nullptr) {
+    if (bracket == std::string::npos) return map;
+    if (!name.ends_with(']')) {
+      return make_error(ErrorCode::kInvalidArgument,
+                        fmt::format("{} '{}': must be MAP or MAP[KEYHEX]", option, name));
+    }
+    return find_inner_map(option, *map, name.substr(bracket + 1, name.size() - bracket - 2));
+  }
   std::vector<std::string> names;
   for (const auto& map : setup_.object->maps) names.push_back(map->spec().name);
   return make_error(ErrorCode::kNotFound,
-                    fmt::format("{}: the program uses no map '{}'; it uses: {}", option, name,
+                    fmt::format("{}: the program uses no map '{}'; it uses: {}", option, own_name,
                                 fmt::join(names, ", ")));
+}
+
+// The inner map at that key, made when a word names it for the first time.
+Result<Map*> RunBuilder::find_inner_map(const std::string& option, Map& outer,
+                                        const std::string& key_text) {
+  const auto key = parse_hex(key_text);
+  if (!key) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      fmt::format("{}: '{}' in {}[{}] is not hex bytes", option, key_text,
+                                  outer.spec().name, key_text));
+  }
+  const auto known = inner_maps_.find({outer.id(), *key});
+  if (known != inner_maps_.end()) return known->second;
+  LMN_TRY(Map * inner, setup_.engine->create_inner_map(outer));
+  LMN_CHECK_OK(update(option, outer, *key, bytes_of(inner->id())));
+  inner_maps_[{outer.id(), *key}] = inner;
+  return inner;
 }
 
 Result<void> RunBuilder::update(const std::string& option, Map& map,
@@ -285,12 +322,6 @@ Result<void> RunBuilder::update(const std::string& option, Map& map,
         fmt::format("{}: map '{}': update refused: {}", option, spec.name, std::strerror(-error)));
   }
   return {};
-}
-
-std::array<std::uint8_t, 4> bytes_of(std::uint32_t number) {
-  std::array<std::uint8_t, 4> bytes;
-  std::memcpy(bytes.data(), &number, bytes.size());
-  return bytes;
 }
 
 Result<void> RunBuilder::fill_redirect_map(const std::string& text) {
@@ -349,14 +380,25 @@ Result<void> RunBuilder::fill_tail_call(const std::string& text) {
   return update("--tail-call", *map, bytes_of(index), bytes_of(program->id));
 }
 
+// Hex digits, or "@PORT": the ifindex of that port as programs see it.
+std::optional<PacketBytes> RunBuilder::bytes_of_word(const std::string& text) const {
+  if (!text.starts_with('@')) return parse_hex(text);
+  const Port* port = setup_.engine->find_port(text.substr(1));
+  if (port == nullptr) return std::nullopt;
+  const auto ifindex = bytes_of(port->info().ifindex);
+  return PacketBytes(ifindex.begin(), ifindex.end());
+}
+
 Result<void> RunBuilder::set_map(const std::string& text) {
   LMN_TRY(const MapWord word, parse_map_word("--set-map", text));
   LMN_TRY(Map * map, find_map("--set-map", word.map));
-  const auto key = parse_hex(word.key);
-  const auto value = parse_hex(word.value);
+  const auto key = bytes_of_word(word.key);
+  const auto value = bytes_of_word(word.value);
   if (!key || !value) {
     return make_error(ErrorCode::kInvalidArgument,
-                      fmt::format("--set-map '{}': key and value are hex bytes", text));
+                      fmt::format("--set-map '{}': key and value are hex bytes, or @PORT for the "
+                                  "ifindex of a port; there is: {}",
+                                  text, port_names(*setup_.engine)));
   }
   return update("--set-map", *map, *key, *value);
 }
