@@ -16,7 +16,8 @@ is_listening() { grep -q listening "$work/$1.out"; }
 
 # transfer NAME FROM TO ADDRESS: both send and receive; true when the hashes agree.
 transfer() {
-  in_background "server_$1" nsenter --target "$3" --net -- python3 "$here/transfer.py" serve "$4" "$kPort" "$kBytes"
+  in_background "server_$1" nsenter --target "$3" --net -- \
+    python3 "$here/transfer.py" serve "$4" "$kPort" "$kBytes"
   local server_pid=$pid status=0
   until_true "the server" is_listening "server_$1"
   on "$2" timeout 10 python3 "$here/transfer.py" fetch "$4" "$kPort" "$kBytes" \
