@@ -71,7 +71,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Step{"devmap_update", BPF_MAP_TYPE_DEVMAP, 0, 987654, 0, -EINVAL},
                     Step{"devmap_update", BPF_MAP_TYPE_DEVMAP, 1000, 1, 0, -E2BIG},
                     Step{"devmap_update", BPF_MAP_TYPE_DEVMAP, 0, 1, BPF_NOEXIST, -EEXIST}),
-    [](const auto& info) { return std::to_string(info.index); });
+    [](const auto& step) { return std::to_string(step.index); });
 
 TEST(CreationRules, MoreCpusThanTheKernelIsBuiltFor) {
   if (auto reason = why_no_kernel_oracle()) GTEST_SKIP() << *reason;
