@@ -91,6 +91,15 @@ TEST(MapDump, ShapesOfBpftool) {
   EXPECT_EQ(dump_map_text(*typed, make_btf().get()), "[{\n        \"value\": 0\n    }\n]\n");
 }
 
+TEST(BpftoolJson, EscapesWhatBpftoolDoes) {
+  BpftoolJson json(false);
+  json.begin_array();
+  json.string("a\tb\nc\rd\fe\bf\"g\\h/");
+  json.string("");
+  json.end_array();
+  EXPECT_EQ(json.text(), R"(["a\tb\nc\rd\fe\bf\"g\nh/",""])");
+}
+
 TEST(MapDump, TypesLargerThanTheirBytesEndTheValue) {
   const auto btf = make_btf();
   ASSERT_NE(btf, nullptr);

@@ -20,6 +20,7 @@
 #include <set>
 
 #include "abi/map_type_info.h"
+#include "contract/map_shapes.h"
 #include "contract/map_under_test.h"
 #include "contract/maps_world.h"
 
@@ -30,18 +31,24 @@ using Batch = MapUnderTest::Batch;
 using Random = std::mt19937_64;
 using Contents = std::multiset<std::pair<Bytes, Bytes>>;
 
-struct Shape {
+struct BatchShape {
   std::uint32_t type;
   std::uint32_t key_size;
   std::uint32_t value_size;
   std::uint32_t max_entries;
   std::uint32_t flags = 0;
+  Fields fields = Fields::kNone;
 };
 
-constexpr Shape kShapes[] = {
+constexpr BatchShape kShapes[] = {
     {BPF_MAP_TYPE_ARRAY, 4, 13, 20},
     {BPF_MAP_TYPE_ARRAY, 4, 8, 7, BPF_F_RDONLY},
     {BPF_MAP_TYPE_ARRAY, 4, 8, 7, BPF_F_WRONLY},
+    {BPF_MAP_TYPE_ARRAY, 4, 0, 9, 0, Fields::kLock},
+    {BPF_MAP_TYPE_ARRAY, 4, 0, 5, 0, Fields::kTimer},
+    {BPF_MAP_TYPE_HASH, 4, 0, 20, 0, Fields::kLock},
+    {BPF_MAP_TYPE_HASH, 4, 0, 20, BPF_F_NO_PREALLOC, Fields::kAll},
+    {BPF_MAP_TYPE_PERCPU_HASH, 4, 0, 12, 0, Fields::kPointers},
     {BPF_MAP_TYPE_PERCPU_ARRAY, 4, 5, 9},
     {BPF_MAP_TYPE_HASH, 4, 8, 40},
     {BPF_MAP_TYPE_HASH, 13, 3, 30, BPF_F_NO_PREALLOC},
@@ -81,12 +88,14 @@ bool walks_by_places(std::uint32_t type) {
 
 class BatchDuel {
  public:
-  BatchDuel(const Shape& shape, MapsWorld& world, Random& random) : world_(world), random_(random) {
+  BatchDuel(const BatchShape& shape, MapsWorld& world, const TypedValues& types, Random& random)
+      : world_(world), random_(random) {
     spec_.type = shape.type;
     spec_.key_size = shape.key_size;
     spec_.value_size = shape.value_size;
     spec_.max_entries = shape.max_entries;
     spec_.map_flags = shape.flags;
+    types.describe(spec_, shape.fields);
     info_ = find_map_type_info(shape.type);
     int inner_fd = 0;
     if ((info_->flags & kMapHoldsMaps) != 0) {
@@ -94,7 +103,7 @@ class BatchDuel {
       inner_fd = static_cast<int>(world.map_handles()[0]);
     }
     ours_ = make_lmn_map(spec_, world);
-    theirs_ = make_kernel_map(spec_, inner_fd);
+    theirs_ = make_kernel_map(spec_, inner_fd, spec_.btf != nullptr ? types.fd() : 0);
   }
   bool is_ready() const { return ours_ != nullptr && theirs_ != nullptr; }
 
@@ -269,11 +278,13 @@ TEST(MapBatchContract, EveryTypeAnswersAsTheKernel) {
   if (!world) GTEST_SKIP() << world.error().to_string();
   const char* text = std::getenv("LMN_CONTRACT_SEED");
   Random random(text == nullptr ? 1 : std::strtoull(text, nullptr, 0));
+  const auto values = TypedValues::create();
+  ASSERT_TRUE(values.has_value()) << values.error().to_string();
   std::set<std::uint32_t> types;
   std::uint64_t calls = 0;
-  for (const Shape& shape : kShapes) {
+  for (const BatchShape& shape : kShapes) {
     types.insert(shape.type);
-    BatchDuel duel(shape, **world, random);
+    BatchDuel duel(shape, **world, *values, random);
     ASSERT_TRUE(duel.is_ready()) << "type " << shape.type;
     const bool is_slow =
         shape.type == BPF_MAP_TYPE_ARRAY_OF_MAPS || shape.type == BPF_MAP_TYPE_HASH_OF_MAPS;

@@ -19,6 +19,7 @@
 #include "contract/map_under_test.h"
 #include "contract/maps_world.h"
 #include "contract/value_types.h"
+#include "maps/deferred_calls.h"
 
 namespace lmn {
 namespace {
@@ -316,6 +317,52 @@ TEST_F(MapFieldsContract, RandomStructsAreReadAsByTheKernel) {
   std::cout << "structs loaded " << loaded << ", with fields " << with_fields << "\n";
   EXPECT_GT(loaded, 1000);
   EXPECT_GT(with_fields, 300);
+}
+
+// A field's place is known by its address alone: where an element of the map has one, and nowhere
+// else.
+TEST(MapPlaces, FieldsAreFoundWhereElementsHaveThem) {
+  class NoHost final : public MapHost {
+   public:
+    FrameSink* find_sink(std::uint32_t) noexcept override { return nullptr; }
+    const ProgramEntry* acquire_program(std::uint32_t) noexcept override { return nullptr; }
+    void release_program(const ProgramEntry*) noexcept override {}
+  } host;
+  BtfBuilder btf;
+  const FieldTypes f(btf);
+  const Named value = value_of(btf, f, "timer", {{f.timer, 16}});
+  constexpr std::uint32_t kTimerAt = 8;
+  auto types = parse_btf(btf.bytes());
+  ASSERT_TRUE(types.has_value()) << types.error().to_string();
+  for (const std::uint32_t type : {BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_LRU_HASH}) {
+    MapSpec spec = typical_spec(type, value.size);
+    spec.btf = *types;
+    spec.btf_key_type_id = f.u32;
+    spec.btf_value_type_id = value.id;
+    auto map = create_map(spec, {}, host);
+    ASSERT_TRUE(map.has_value()) << map.error().to_string();
+    const Bytes bytes(value.size, 1);
+    for (std::uint32_t key = 0; key < spec.max_entries; ++key) {
+      ASSERT_EQ((*map)->user_update(&key, bytes, BPF_ANY), 0);
+      void* element = (*map)->lookup(&key, 0);
+      ASSERT_NE(element, nullptr);
+      const std::uint64_t at = reinterpret_cast<std::uintptr_t>(element);
+      const auto place = place_of_field(**map, MapFieldKind::kTimer, at + kTimerAt);
+      EXPECT_EQ(place.map, map->get());
+      EXPECT_EQ(place.value, element);
+      EXPECT_EQ(place.address, at + kTimerAt);
+      for (const std::uint64_t wrong : {at, at + kTimerAt - 1, at + kTimerAt + 8, at - 4096 * 1024,
+                                        std::uint64_t{0}, std::uint64_t{kTimerAt}}) {
+        EXPECT_EQ(place_of_field(**map, MapFieldKind::kTimer, wrong).map, nullptr) << wrong - at;
+      }
+      EXPECT_EQ(place_of_field(**map, MapFieldKind::kWorkqueue, at + kTimerAt).map, nullptr);
+    }
+  }
+  auto plain = create_map(typical_spec(BPF_MAP_TYPE_ARRAY, 8), {}, host);
+  ASSERT_TRUE(plain.has_value());
+  const std::uint32_t first = 0;
+  const auto at = reinterpret_cast<std::uintptr_t>((*plain)->lookup(&first, 0));
+  EXPECT_EQ(place_of_field(**plain, MapFieldKind::kTimer, at).map, nullptr);
 }
 
 }  // namespace
