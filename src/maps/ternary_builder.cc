@@ -65,6 +65,11 @@ Result<void> MapTernary::erase(std::uint32_t table, std::span<const std::uint8_t
   return result_of(inner_.at(table)->user_erase(key.data()), "rule to remove");
 }
 
+Result<void> MapTernary::wait_for_lookups(std::uint32_t, std::uint32_t) {
+  if (wait_) wait_();
+  return {};
+}
+
 Result<void> TernaryBuilder::check(const TernaryRule& rule) const {
   if (rule.value.size() == shape_.key_bytes && rule.mask.size() == shape_.key_bytes &&
       rule.result.size() == shape_.value_bytes) {
@@ -96,6 +101,13 @@ Result<void> TernaryBuilder::turn_over() {
     if (a.mask->best() != b.mask->best()) return a.mask->best() > b.mask->best();
     return *a.bytes < *b.bytes;
   });
+  // Without a mask in use nobody asks that position, whatever it holds.
+  const std::vector<Slot>& in_use = halves_[is_second_half_ ? 1 : 0];
+  const bool has_use = !in_use.empty() && !in_use[0].mask.empty();
+  if (has_use || !order.empty()) {
+    const std::uint32_t table = has_use ? in_use[0].table : order[0].mask->table;
+    LMN_CHECK_OK(maps_.wait_for_lookups(is_second_half_ ? shape_.masks_max : 0, table));
+  }
   const std::uint32_t first = is_second_half_ ? 0 : shape_.masks_max;
   std::vector<Slot>& half = halves_[is_second_half_ ? 0 : 1];
   half.resize(std::max(half.size(), order.size()));
@@ -152,6 +164,55 @@ Result<void> TernaryBuilder::add(const TernaryRule& rule) {
   ++rule_count_;
   if (is_first || mask.best() != best_before) LMN_CHECK_OK(turn_over());
   return put_best(mask, key);
+}
+
+// Rules by mask and value, without tables.
+Result<void> TernaryBuilder::collect(std::span<const TernaryRule> rules, Masks& masks) const {
+  const auto failed = [](std::size_t at, std::unexpected<Error> error) {
+    return make_error(std::move(error).error().with_context(fmt::format("rule {}", at)));
+  };
+  for (std::size_t i = 0; i < rules.size(); ++i) {
+    const TernaryRule& rule = rules[i];
+    if (auto checked = check(rule); !checked) {
+      return failed(i, std::unexpected(std::move(checked).error()));
+    }
+    if (masks.size() == shape_.masks_max && !masks.contains(rule.mask)) {
+      return failed(i, make_error(ErrorCode::kLimitExceeded,
+                                  fmt::format("more than {} different masks", shape_.masks_max)));
+    }
+    Mask& mask = masks[rule.mask];
+    if (!mask.rules[masked_value(rule)].try_emplace(rule.priority, rule.result).second) {
+      return failed(
+          i, make_error(ErrorCode::kInvalidArgument,
+                        fmt::format("there is such a rule of priority {} already", rule.priority)));
+    }
+    ++mask.priorities[rule.priority];
+  }
+  return {};
+}
+
+Result<void> TernaryBuilder::fill(Masks& masks) {
+  for (auto& [bytes, mask] : masks) {
+    LMN_TRY(mask.table, maps_.create_table());
+    for (const auto& [key, shadowed] : mask.rules) LMN_CHECK_OK(put_best(mask, key));
+  }
+  return {};
+}
+
+Result<void> TernaryBuilder::replace(std::span<const TernaryRule> rules) {
+  Masks fresh;
+  LMN_CHECK_OK(collect(rules, fresh));
+  if (auto filled = fill(fresh); !filled) {
+    for (const auto& [bytes, mask] : fresh) {
+      if (mask.table != 0) maps_.drop_table(mask.table);
+    }
+    return filled;
+  }
+  std::swap(masks_, fresh);
+  rule_count_ = rules.size();
+  LMN_CHECK_OK(turn_over());
+  for (const auto& [bytes, mask] : fresh) drop(mask.table);
+  return {};
 }
 
 Result<void> TernaryBuilder::remove(const TernaryRule& rule) {

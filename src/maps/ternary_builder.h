@@ -9,7 +9,9 @@
 // those are written into the half of the maps that no program looks at, and one write turns over to
 // it. A program sees every rule that was there before a change and is there after it, at any
 // moment: a rule is put in after its mask may be asked, and taken out before its mask may be
-// skipped.
+// skipped. replace() changes all rules at once: a look-up sees the old ones or the new ones.
+// A half is written again only when nobody looks at it any more (wait_for_lookups), or a look-up
+// that lasts through two changes would ask a table with another table's mask.
 //
 //   MapTernary maps(masks, tables, state, create_inner);
 //   TernaryBuilder builder({.key_bytes = 12, .value_bytes = 4, .masks_max = 64}, maps);
@@ -64,10 +66,14 @@ class TernaryMaps {
   virtual Result<void> put(std::uint32_t table, std::span<const std::uint8_t> key,
                            std::span<const std::uint8_t> value) = 0;
   virtual Result<void> erase(std::uint32_t table, std::span<const std::uint8_t> key) = 0;
+  // Returns when every look-up that has begun is over. `index` is a position in use that holds
+  // `table`: a kernel waits when it is written once more.
+  virtual Result<void> wait_for_lookups(std::uint32_t index, std::uint32_t table) = 0;
 };
 
 // Over maps of an engine. `create_inner` makes a map like the template of `tables` and gives its
-// handle and the map.
+// handle and the map. `wait` returns when every run that has begun is over; empty: no program runs
+// while rules change.
 class MapTernary final : public TernaryMaps {
  public:
   struct Inner {
@@ -75,9 +81,14 @@ class MapTernary final : public TernaryMaps {
     Map* map = nullptr;
   };
   using CreateInner = std::function<Result<Inner>()>;
+  using Wait = std::function<void()>;
 
-  MapTernary(Map& masks, Map& tables, Map& state, CreateInner create_inner)
-      : masks_(masks), tables_(tables), state_(state), create_inner_(std::move(create_inner)) {}
+  MapTernary(Map& masks, Map& tables, Map& state, CreateInner create_inner, Wait wait = {})
+      : masks_(masks),
+        tables_(tables),
+        state_(state),
+        create_inner_(std::move(create_inner)),
+        wait_(std::move(wait)) {}
   Result<void> write_state(std::uint32_t state) override;
   Result<void> write_mask(std::uint32_t index, std::span<const std::uint8_t> value) override;
   Result<std::uint32_t> create_table() override;
@@ -86,12 +97,14 @@ class MapTernary final : public TernaryMaps {
   Result<void> put(std::uint32_t table, std::span<const std::uint8_t> key,
                    std::span<const std::uint8_t> value) override;
   Result<void> erase(std::uint32_t table, std::span<const std::uint8_t> key) override;
+  Result<void> wait_for_lookups(std::uint32_t index, std::uint32_t table) override;
 
  private:
   Map& masks_;
   Map& tables_;
   Map& state_;
   CreateInner create_inner_;
+  Wait wait_;
   std::map<std::uint32_t, Map*> inner_;
 };
 
@@ -105,6 +118,9 @@ class TernaryBuilder {
   Result<void> add(const TernaryRule& rule);
   // Errors: kNotFound.
   Result<void> remove(const TernaryRule& rule);
+  // These rules and no others, at once; the quickest way to many. Errors as add(), which name the
+  // rule by its position in `rules`; the old rules then stay.
+  Result<void> replace(std::span<const TernaryRule> rules);
   std::size_t rule_count() const { return rule_count_; }
   std::size_t mask_count() const { return masks_.size(); }
 
@@ -117,7 +133,10 @@ class TernaryBuilder {
     std::map<std::uint32_t, std::uint32_t> priorities;  // how many rules have it
     std::uint32_t best() const { return priorities.empty() ? 0 : priorities.rbegin()->first; }
   };
+  using Masks = std::map<TernaryBytes, Mask>;
   Result<void> check(const TernaryRule& rule) const;
+  Result<void> collect(std::span<const TernaryRule> rules, Masks& masks) const;
+  Result<void> fill(Masks& masks);
   TernaryBytes masked_value(const TernaryRule& rule) const;
   Result<void> turn_over();
   void drop(std::uint32_t table);
@@ -131,7 +150,7 @@ class TernaryBuilder {
     TernaryBytes mask;  // struct NAME_mask
   };
 
-  std::map<TernaryBytes, Mask> masks_;
+  Masks masks_;
   std::array<std::vector<Slot>, 2> halves_;
   std::size_t rule_count_ = 0;
   bool is_second_half_ = false;  // in use

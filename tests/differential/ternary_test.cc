@@ -22,6 +22,7 @@
 #include <random>
 
 #include "base/file.h"
+#include "differential/kernel_ternary_maps.h"
 #include "engine/engine.h"
 #include "harness/kernel_oracle.h"
 #include "maps/ternary_builder.h"
@@ -153,57 +154,6 @@ class EngineJudge final : public Judge {
   std::unique_ptr<MapTernary> maps_;
 };
 
-// What docs/howto/ternary.md tells users of libbpf to do.
-class KernelMaps final : public TernaryMaps {
- public:
-  KernelMaps(int masks, int tables, int state) : masks_(masks), tables_(tables), state_(state) {}
-  ~KernelMaps() override {
-    for (const auto& [number, fd] : inner_) ::close(fd);
-  }
-  Result<void> write_state(std::uint32_t state) override {
-    const std::uint32_t zero = 0;
-    return result(bpf_map_update_elem(state_, &zero, &state, BPF_ANY));
-  }
-  Result<void> write_mask(std::uint32_t index, std::span<const std::uint8_t> value) override {
-    return result(bpf_map_update_elem(masks_, &index, value.data(), BPF_ANY));
-  }
-  Result<std::uint32_t> create_table() override {
-    bpf_map_create_opts options = {};
-    options.sz = sizeof options;
-    options.map_flags = BPF_F_NO_PREALLOC;
-    const int fd = bpf_map_create(BPF_MAP_TYPE_HASH, "acl_table", kShape.key_bytes,
-                                  4 + kShape.value_bytes, 16384, &options);
-    if (fd < 0) return make_error(system_error("inner map", -fd));
-    inner_[next_] = fd;
-    return next_++;
-  }
-  void drop_table(std::uint32_t table) override {
-    ::close(inner_.at(table));
-    inner_.erase(table);
-  }
-  Result<void> write_table(std::uint32_t index, std::uint32_t table) override {
-    return result(bpf_map_update_elem(tables_, &index, &inner_.at(table), BPF_ANY));
-  }
-  Result<void> put(std::uint32_t table, std::span<const std::uint8_t> key,
-                   std::span<const std::uint8_t> value) override {
-    return result(bpf_map_update_elem(inner_.at(table), key.data(), value.data(), BPF_ANY));
-  }
-  Result<void> erase(std::uint32_t table, std::span<const std::uint8_t> key) override {
-    return result(bpf_map_delete_elem(inner_.at(table), key.data()));
-  }
-
- private:
-  static Result<void> result(int error) {
-    if (error == 0) return {};
-    return make_error(system_error("map of the kernel", -error));
-  }
-  int masks_;
-  int tables_;
-  int state_;
-  std::map<std::uint32_t, int> inner_;
-  std::uint32_t next_ = 1;
-};
-
 class KernelJudge final : public Judge {
  public:
   ~KernelJudge() override { bpf_object__close(object_); }
@@ -218,7 +168,8 @@ class KernelJudge final : public Judge {
     const auto fd = [this](const char* name) {
       return bpf_object__find_map_fd_by_name(object_, name);
     };
-    maps_ = std::make_unique<KernelMaps>(fd("acl_masks"), fd("acl_tables"), fd("acl_state"));
+    maps_ = std::make_unique<KernelTernaryMaps>(
+        KernelTernaryMaps::Options{fd("acl_masks"), fd("acl_tables"), fd("acl_state"), kShape});
     program_ = bpf_program__fd(bpf_object__find_program_by_name(object_, "ternary_acl"));
     return {};
   }
@@ -242,7 +193,7 @@ class KernelJudge final : public Judge {
   }
 
   struct bpf_object* object_ = nullptr;
-  std::unique_ptr<KernelMaps> maps_;
+  std::unique_ptr<KernelTernaryMaps> maps_;
   int program_ = -1;
 };
 
@@ -343,6 +294,82 @@ TEST_F(Ternary, WrongRulesAreRefused) {
   TernaryRule one_more = rule;
   one_more.mask[15] = 0xa5;
   EXPECT_EQ(builder.add(one_more).error().code, ErrorCode::kLimitExceeded);
+}
+
+TEST_F(Ternary, AllRulesAreReplacedAtOnce) {
+  EngineJudge judge;
+  ASSERT_TRUE(judge.open());
+  TernaryBuilder builder(kShape, judge.maps());
+  for (int round = 0; round < 20; ++round) {
+    LinearScan scan;
+    std::vector<TernaryRule> rules;
+    // Nothing, one, as many as there may be masks.
+    for (int i = 0; i < std::min(round * round, 60); ++i) {
+      rules.push_back(random_rule());
+      scan.add(rules.back());
+    }
+    ASSERT_TRUE(builder.replace(rules).has_value());
+    EXPECT_EQ(builder.rule_count(), rules.size());
+    if (!rules.empty()) {
+      // The builder goes on from there.
+      ASSERT_TRUE(builder.remove(rules.back()).has_value());
+      scan.remove(rules.back());
+      const TernaryRule more = random_rule();
+      ASSERT_TRUE(builder.add(more).has_value());
+      scan.add(more);
+    }
+    for (int k = 0; k < 100; ++k) {
+      const Fields fields = random_fields();
+      ASSERT_EQ(judge.judge(packet_of(fields)), scan.judge(fields)) << "round " << round;
+    }
+  }
+}
+
+TEST_F(Ternary, ARefusedReplacementChangesNothing) {
+  EngineJudge judge;
+  ASSERT_TRUE(judge.open());
+  TernaryBuilder builder(kShape, judge.maps());
+  const Fields fields = random_fields();
+  Fields everything;
+  const TernaryRule drop{bytes_of(fields), bytes_of(everything), 1, action_bytes(XDP_DROP)};
+  ASSERT_TRUE(builder.add(drop).has_value());
+  TernaryRule shorter = random_rule();
+  shorter.result.pop_back();
+  const TernaryRule good = random_rule();
+  for (const std::vector<TernaryRule>& rules :
+       {std::vector{good, shorter}, std::vector{good, good}}) {
+    const auto refused = builder.replace(rules);
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
+    EXPECT_NE(refused.error().to_string().find("rule 1"), std::string::npos)
+        << refused.error().to_string();
+  }
+  std::vector<TernaryRule> too_many(kMasksMax + 1, good);
+  for (std::uint32_t i = 0; i < too_many.size(); ++i) {
+    too_many[i].mask[0] = static_cast<std::uint8_t>(i);
+  }
+  EXPECT_EQ(builder.replace(too_many).error().code, ErrorCode::kLimitExceeded);
+  EXPECT_EQ(builder.rule_count(), 1u);
+  EXPECT_EQ(judge.judge(packet_of(fields)), static_cast<std::uint32_t>(XDP_DROP));
+}
+
+TEST_F(Ternary, TheKernelTakesAReplacementAtOnce) {
+  KernelJudge judge;
+  if (const std::string reason = judge.open(); !reason.empty()) GTEST_SKIP() << reason;
+  TernaryBuilder builder(kShape, judge.maps());
+  for (int round = 0; round < 4; ++round) {
+    LinearScan scan;
+    std::vector<TernaryRule> rules;
+    for (int i = 0; i < round * 20; ++i) {
+      rules.push_back(random_rule());
+      scan.add(rules.back());
+    }
+    ASSERT_TRUE(builder.replace(rules).has_value());
+    for (int k = 0; k < 100; ++k) {
+      const Fields fields = random_fields();
+      ASSERT_EQ(judge.judge(packet_of(fields)), scan.judge(fields)) << "round " << round;
+    }
+  }
 }
 
 // Of two rules of the same value and mask the better counts, and the other comes back.

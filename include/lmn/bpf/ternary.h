@@ -21,13 +21,17 @@
 // look-up sees either the old or the new order and never a mixture.
 //
 // Runs in LMN and in Linux 5.11 or later (bounded loops, maps of maps with BTF). Keys are compared
-// byte by byte: set padding to zero. The size of a key must be a multiple of 4.
-// /
+// byte by byte: set padding to zero. The size of a key must be a multiple of 4. With vmlinux.h,
+// include that first.
 #ifndef LMN_BPF_TERNARY_H
 #define LMN_BPF_TERNARY_H
 
-#include <bpf/bpf_helpers.h>
+/* bpf_helpers.h needs the types of one of the two. */
+#ifndef __VMLINUX_H__
 #include <linux/bpf.h>
+#endif
+
+#include <bpf/bpf_helpers.h>
 
 /* acl_state: which half is in use, and how many masks it has. */
 #define LMN_TERNARY_SECOND_HALF 0x80000000u
