@@ -2,10 +2,10 @@
 //
 // Running what timers and works have due: between two batches, on the worker's own thread.
 //
-// Bounded: a callback that starts its own timer again with no delay is run again by the next call,
-// not by this one, so that packets go on. Without anything armed it costs one load and no look at
+// Bounded: of callbacks that start their own timer again with no delay, at most kDeferredPerBatchMax
+// are run by one call, so that packets go on. Without anything armed it costs one load and no look at
 // the clock. Threads: any worker, each with its own RunContext. Tested by
-// tests/differential/value_programs_test.cc.
+// tests/differential/value_programs_test.cc and timers_test.cc.
 #pragma once
 
 #include "exec/compiled_program.h"

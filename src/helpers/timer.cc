@@ -8,7 +8,7 @@
 // value have a timer: the checked interpreter runs programs that no verifier has seen.
 // A map that no handle or pin of user space holds has no timers: they would keep alive the program
 // that keeps alive the map.
-// Threads: any worker. Tested by tests/differential/value_programs_test.cc.
+// Threads: any worker. Tested by tests/differential/value_programs_test.cc and timers_test.cc.
 // Source: Linux 6.18, kernel/bpf/helpers.c (bpf_timer_init, __bpf_async_init, bpf_timer_start ...).
 #include <linux/bpf.h>
 
