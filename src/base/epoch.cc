@@ -79,9 +79,10 @@ void Epoch::stop() noexcept {
 }
 
 void Epoch::run() noexcept {
-  while (!is_stopping_.load()) {
-    // Looked at first: whatever is wanted or retired from here on changes it.
+  while (true) {
+    // Looked at first: whatever is wanted or retired from here on, and the end, changes it.
     const std::uint32_t wakings = wakings_.load();
+    if (is_stopping_.load()) return;
     if (is_wanted()) {
       synchronize();
       call_passed();
@@ -112,6 +113,8 @@ Epoch::Stamp Epoch::stamp() noexcept {
 
 bool Epoch::has_passed(Stamp stamp) const noexcept {
   if (completed_.load(std::memory_order_acquire) >= stamp) return true;
+  // The usual answer to a reader that asks, without a fence.
+  if (online_.load(std::memory_order_relaxed) != 0) return false;
   std::atomic_thread_fence(std::memory_order_seq_cst);
   return online_.load() == 0;
 }

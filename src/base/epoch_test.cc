@@ -230,6 +230,15 @@ TEST(Epoch, WithoutReadersWhatIsRetiredIsCalledAtOnce) {
   EXPECT_EQ(by, std::this_thread::get_id());
 }
 
+// Its thread may be on the way to sleep.
+TEST(Epoch, AStopIsNotMissed) {
+  for (int i = 0; i < 2000; ++i) {
+    Epoch epoch;
+    epoch.start();
+    for (int j = 0; j < i % 50; ++j) std::this_thread::yield();
+  }
+}
+
 TEST(Epoch, StartsAgainAfterAStop) {
   Epoch epoch;
   epoch.start();
