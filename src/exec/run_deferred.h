@@ -2,9 +2,9 @@
 //
 // Running what timers and works have due: between two batches, on the worker's own thread.
 //
-// Bounded: of callbacks that start their own timer again with no delay, at most kDeferredPerBatchMax
-// are run by one call, so that packets go on. Without anything armed it costs one load and no look at
-// the clock. Threads: any worker, each with its own RunContext. Tested by
+// Bounded: of callbacks that start their own timer again with no delay, at most
+// kDeferredPerBatchMax are run by one call, so that packets go on. Without anything armed it costs
+// one load and no look at the clock. Threads: any worker, each with its own RunContext. Tested by
 // tests/differential/value_programs_test.cc and timers_test.cc.
 #pragma once
 
