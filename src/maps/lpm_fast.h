@@ -61,6 +61,10 @@ inline constexpr std::uint32_t kLpmLeafBit = 1u << 31;
 inline constexpr std::uint32_t kLpmLeafElementsMax = 3;
 inline constexpr std::uint32_t kLpmElementsPerUnit = sizeof(LpmNode) / sizeof(std::uint32_t);
 inline constexpr std::uint32_t kLpmBlockUnitsMax = 64 + 8;  // 64 children, 63 elements
+// A table with so many is larger than the caches. A lookup alone does not take a second step there
+// before it knows that there is a second node: to guess that there is none, and go on to what comes
+// behind the lookup while the first one is fetched, is worth more than the wrong guesses cost.
+inline constexpr std::uint32_t kLpmLargeRootBits = 19;
 inline constexpr std::uint32_t kNoLpmElement = 0;
 
 // What a lookup needs to know of its map. A root entry is the element of the longest prefix of at
@@ -242,13 +246,12 @@ LMN_FAST void lpm_step(const LpmDescriptor& table, LpmFlight<Address>& flight) n
   flight.best = choose(here != 0, element, best);
 }
 
-// Goes through all nodes but the first; the element of the longest prefix, or kNoLpmElement. What a
+// Goes through all nodes that are left; the element of the longest prefix, or kNoLpmElement. What a
 // reader that came late goes through may be anything: more steps than the address has bits for are
 // not taken.
 template <typename Address>
 LMN_FAST std::uint32_t lpm_step_to_the_end(const LpmDescriptor& table,
                                            LpmFlight<Address>& flight) noexcept {
-  lpm_step(table, flight);
   for (std::uint32_t left = table.data_size * 8 / kLpmStride; left > 0; --left) {
     if (flight.unit == 0) [[likely]]
       break;
@@ -273,6 +276,7 @@ LMN_FAST std::uint32_t lpm_find_address(const LpmDescriptor& table,
     lpm_start(table, data, flight);
     lpm_enter(table, flight);
     lpm_step(table, flight);
+    if (table.root_bits < kLpmLargeRootBits) lpm_step(table, flight);
     const std::uint32_t found = lpm_step_to_the_end(table, flight);
     if (lpm_is_current(table, flight)) [[likely]]
       return found;
@@ -330,6 +334,7 @@ LMN_FAST void lpm_prefetch_child(const LpmMapDescriptor& map, LpmFlight<Address>
 template <typename Address>
 LMN_FAST void lpm_prefetch_value(const LpmMapDescriptor& map, LpmFlight<Address>& flight) noexcept {
   LpmFlight<Address> here = flight;
+  lpm_step(map.index, here);
   flight.unit = lpm_step_to_the_end(map.index, here);
   __builtin_prefetch(map.values + flight.unit * map.stride);
 }

@@ -15,12 +15,13 @@ namespace {
 // Prefixes that would fill more than 2^12 root entries go to the short table: a default route must
 // not cost a rewrite of the root table.
 constexpr std::uint32_t kSpreadBits = 12;
-constexpr std::uint64_t kStateBytes = 64;  // a line of its own
+constexpr std::uint32_t kManyEntries = 1u << 17;  // more than caches hold
+constexpr std::uint64_t kStateBytes = 64;         // a line of its own
 
 // Bits that the root table takes: one more than a multiple of the stride, so that a /24 is in the
 // first node behind 13 or 19 bits. As large as the map is likely to fill.
 std::uint32_t root_bits_for(std::uint32_t max_entries) noexcept {
-  if (max_entries >= 1u << 17) return 19;
+  if (max_entries >= kManyEntries) return kLpmLargeRootBits;
   return max_entries >= 1u << 11 ? 13 : 7;
 }
 
@@ -60,7 +61,7 @@ Result<LpmIndex> LpmIndex::create(std::uint32_t data_size, std::uint32_t max_ent
   LMN_TRY(index.root_memory_, MapMemory::create(2 * root_count * sizeof(std::uint64_t)));
   LMN_TRY(index.state_memory_,
           MapMemory::create(kStateBytes + 2 * short_count * sizeof(std::uint64_t)));
-  if (max_entries >= 1u << 17) {
+  if (max_entries >= kManyEntries) {
     index.unit_memory_.prefer_huge_pages();
     index.root_memory_.prefer_huge_pages();
   }

@@ -21,6 +21,7 @@ namespace {
 constexpr std::uint32_t kLengthBytes = 4;  // of the prefix length in front of the data
 constexpr std::uint32_t kDataBytesMax = 256;
 constexpr std::uint32_t kPrefixLengthMax = kDataBytesMax * 8;
+constexpr std::uint32_t kManyEntries = 1u << 17;  // more than caches hold
 constexpr std::uint32_t kValueBytesMax = (4u << 20) - kDataBytesMax - 24;
 
 Result<void> check_spec(const MapSpec& spec) {
@@ -79,6 +80,7 @@ Result<LpmTrieMap::Memory> LpmTrieMap::reserve_memory(const MapSpec& spec, Epoch
   memory.value_count = count(std::uint64_t{spec.max_entries} + kWaitingValues, value_stride);
   LMN_TRY(memory.nodes, MapMemory::create(memory.node_count * node_stride));
   LMN_TRY(memory.values, MapMemory::create(memory.value_count * value_stride));
+  if (spec.max_entries >= kManyEntries) memory.values.prefer_huge_pages();
   LMN_TRY(memory.released, Limbo::create(memory.value_count, epoch));
   return memory;
 }
