@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <chrono>
 #include <climits>
@@ -208,8 +209,15 @@ void HostFollower::take_events(HostTable table) {
   const bool is_lost = !taken || taken->is_lost;
   if (taken) counters(table).events.fetch_add(taken->messages, std::memory_order_relaxed);
   if (is_lost) {
-    counters(table).overflows.fetch_add(1, std::memory_order_relaxed);
     counters(table).is_behind.store(true, std::memory_order_relaxed);
+    const auto count = counters(table).overflows.fetch_add(1, std::memory_order_relaxed) + 1;
+    // Each time that it has happened twice as often: it may go on for ever.
+    if (std::has_single_bit(count)) {
+      log_.write(
+          fmt::format("{} of the host: the kernel could not keep up with telling ({} times):"
+                      " all are read again",
+                      name_of(table), count));
+    }
   }
   if (is_lost || reads_again) hurry(table);
 }
@@ -240,6 +248,10 @@ void HostFollower::wait(const std::stop_token& stop) {
 
 void HostFollower::take_what_came() {
   if (watch_ && watch_->take_changes()) mirror(HostTable::kRoutes).read_at_ms = 0;
+  if (watch_) {
+    counters(HostTable::kRoutes)
+        .overflows.store(watch_->overflow_count(), std::memory_order_relaxed);
+  }
   take_events(HostTable::kConntrack);
   take_events(HostTable::kFdb);
 }

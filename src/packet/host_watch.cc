@@ -46,6 +46,8 @@ bool HostWatch::take_changes() noexcept {
   while (true) {
     const ssize_t got = ::recv(fd_.get(), message.data(), message.size(), 0);
     if (got < 0 && errno != ENOBUFS && errno != EINTR) return is_changed;
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) ++overflow_count_;
     is_changed = true;
   }
 }

@@ -11,6 +11,8 @@
 // Tested by tests/differential/host_tables_test.cc. Source: rtnetlink(7).
 #pragma once
 
+#include <cstdint>
+
 #include "base/result.h"
 #include "base/unique_fd.h"
 
@@ -25,10 +27,13 @@ class HostWatch {
   int fd() const { return fd_.get(); }
   // Whether anything has changed since the last call; takes all messages, never waits.
   bool take_changes() noexcept;
+  // How often the kernel could not keep up with telling.
+  std::uint64_t overflow_count() const noexcept { return overflow_count_; }
 
  private:
   explicit HostWatch(UniqueFd fd) : fd_(std::move(fd)) {}
   UniqueFd fd_;
+  std::uint64_t overflow_count_ = 0;
 };
 
 }  // namespace lmn

@@ -242,7 +242,7 @@ TEST_F(HostEventsTest, AnOverflowLeadsToAReading) {
     Ctnetlink host;
     why_not_ = why_no_connections(host);
     if (!why_not_.empty()) return;
-    const auto follower = follow({.conntrack = true, .event_room_bytes = 1});
+    auto follower = follow({.conntrack = true, .event_room_bytes = 1});
     ASSERT_NE(follower, nullptr);
     ASSERT_TRUE(insert(5));
     const auto messages = many(1000);
@@ -256,6 +256,11 @@ TEST_F(HostEventsTest, AnOverflowLeadsToAReading) {
     EXPECT_GE(stats.overflows, 1u);
     EXPECT_GE(stats.readings, 2u);
     EXPECT_TRUE(has("10.9.0.1:5 ")) << "a program's";
+    follower.reset();
+    ASSERT_FALSE(log_.lines.empty()) << "and said";
+    EXPECT_NE(log_.lines.front().find("connections of the host: the kernel could not keep up"),
+              std::string::npos)
+        << log_.lines.front();
   });
   if (!why_not_.empty()) GTEST_SKIP() << why_not_;
 }
