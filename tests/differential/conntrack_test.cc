@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "harness/provoked.h"
 #include "packet/conntrack_table.h"
 #include "packet/jiffies.h"
 #include "runners/counted_runner.h"
@@ -111,6 +112,7 @@ class Conntrack : public testing::Test {
   void note(const Answer& answer) {
     for (const std::size_t i : {0u, 24u, 25u, 26u, 30u, 34u, 35u, 36u}) {
       if (answer.number[i] != 0) ++errors_[answer.number[i]];
+      Provoked::instance().add("conntrack", answer.number[i]);
     }
     found_ += static_cast<int>(answer.number[3]);
     made_ += static_cast<int>(answer.number[37]);

@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <set>
 
 #include "contract/map_under_test.h"
 #include "contract/maps_world.h"
@@ -72,6 +73,40 @@ INSTANTIATE_TEST_SUITE_P(
                     Step{"devmap_update", BPF_MAP_TYPE_DEVMAP, 1000, 1, 0, -E2BIG},
                     Step{"devmap_update", BPF_MAP_TYPE_DEVMAP, 0, 1, BPF_NOEXIST, -EEXIST}),
     [](const auto& step) { return std::to_string(step.index); });
+
+// The program of an entry is of the entry's kind, and a program.
+TEST(ProgramsOfEntries, GiveTheKernelsErrno) {
+  auto world = MapsWorld::create();
+  if (!world) GTEST_SKIP() << world.error().to_string();
+  const std::vector<std::uint32_t>& programs = (*world)->program_handles();
+  for (const std::uint32_t type : {BPF_MAP_TYPE_DEVMAP, BPF_MAP_TYPE_CPUMAP}) {
+    MapSpec spec;
+    spec.name = "rules";
+    spec.type = type;
+    spec.key_size = 4;
+    spec.value_size = 8;
+    spec.max_entries = 1;
+    auto kernel = make_kernel_map(spec);
+    auto ours = make_lmn_map(spec, **world);
+    ASSERT_NE(kernel, nullptr);
+    ASSERT_NE(ours, nullptr);
+    std::set<int> results;
+    for (const std::uint32_t program : programs) {
+      Bytes value = bytes_of(1);  // the loopback device, or a queue of one
+      const Bytes handle = bytes_of(program);
+      value.insert(value.end(), handle.begin(), handle.end());
+      const int theirs = kernel->update(bytes_of(0), value, 0);
+      EXPECT_EQ(ours->update(bytes_of(0), value, 0), theirs) << type << ", handle " << program;
+      results.insert(theirs);
+      Provoked::instance().add(type == BPF_MAP_TYPE_DEVMAP ? "devmap_program" : "cpumap_program",
+                               theirs);
+    }
+    EXPECT_TRUE(results.contains(0));
+    // Whatever keeps a cpumap from making its entry is no memory to the kernel.
+    EXPECT_TRUE(results.contains(type == BPF_MAP_TYPE_DEVMAP ? -EINVAL : -ENOMEM))
+        << "a program of another kind";
+  }
+}
 
 TEST(CreationRules, MoreCpusThanTheKernelIsBuiltFor) {
   if (auto reason = why_no_kernel_oracle()) GTEST_SKIP() << *reason;
