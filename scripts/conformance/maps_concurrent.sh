@@ -15,7 +15,8 @@ operations=${1:-10000000}
 dir=${LMN_BUILD_DIR:-build/$preset}
 if [ -z "${LMN_BUILD_DIR:-}" ]; then
   export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR=$PWD
-  [ -f "$dir/build.ninja" ] || { mkdir -p "$dir" && cmake --preset "$preset" > "$dir/configure.log"; }
+  mkdir -p "$dir"
+  [ -f "$dir/build.ninja" ] || cmake --preset "$preset" > "$dir/configure.log"
   ninja -C "$dir" -j "${LMN_JOBS:-$(nproc)}" lmn_maps_test
 fi
 export LMN_CONCURRENCY_OPERATIONS=$operations
