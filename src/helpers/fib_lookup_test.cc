@@ -112,10 +112,7 @@ struct Row {
   std::uint32_t mark = 0;  // or the table, which is in the same place
 };
 
-// Each answer there is, from text alone: the kernel may lack VRFs and tunnels, and namespaces need
-// rights.
-TEST_F(FibLookupHelper, EveryAnswerFromText) {
-  auto parsed = RouteTable::parse(R"(
+constexpr std::string_view kEveryAnswer = R"(
 device 2 mac 02:00:00:00:00:02 mtu 1500 forward inet forward inet6
 device 3 mac 02:00:00:00:00:03 mtu 1400 forward inet
 device 4 mac 02:00:00:00:00:04 mtu 1500
@@ -140,7 +137,12 @@ neighbour 10.0.1.9 dev 2 mac 02:00:00:00:00:98
 neighbour 10.0.6.9 dev 6 mac 02:00:00:00:00:97
 rule inet 50 l3mdev
 rule inet 100 table 100 mark 5/0xff
-)");
+)";
+
+// Each answer there is, from text alone: the kernel may lack VRFs and tunnels, and namespaces need
+// rights.
+TEST_F(FibLookupHelper, EveryAnswerFromText) {
+  auto parsed = RouteTable::parse(kEveryAnswer);
   ASSERT_TRUE(parsed.has_value()) << parsed.error().to_string();
   table_ = std::move(*parsed);
   constexpr std::uint64_t kDirectTable = BPF_FIB_LOOKUP_DIRECT | BPF_FIB_LOOKUP_TBID;
