@@ -20,7 +20,8 @@
 //
 // Always passed: ARP, and ICMPv6 neighbour and router messages, without which nothing works.
 // Dropped besides: later fragments (the ports are not in them), packets cut in their headers.
-// Left out: NAT, protocols with helpers (FTP), other transport protocols than TCP, UDP, ICMP.
+// Left out: NAT, protocols with helpers (FTP), other transport protocols than TCP, UDP, ICMP, and
+// forged sources: who sends from outside with an address of a host inside is for a filter before it.
 //
 // Linux 6.1 or later with nf_conntrack loaded (`modprobe nf_conntrack`). In LMN the table is the
 // engine's, or follows the host's: lmn run ... --conntrack host.
