@@ -12,6 +12,7 @@
 #include <memory>
 #include <semaphore>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace lmn {
@@ -294,7 +295,8 @@ TEST(Epoch, WhatIsRetiredIsFreedBehindItsReaders) {
     int value = 1;
   };
   Epoch epoch;
-  std::atomic<Node*> current{new Node};
+  auto owned = std::make_unique<Node>();
+  std::atomic<const Node*> current{owned.get()};
   std::atomic<bool> is_done{false};
   std::atomic<int> poisoned{0};
   const auto read = [&] {
@@ -308,18 +310,15 @@ TEST(Epoch, WhatIsRetiredIsFreedBehindItsReaders) {
   std::thread first(read);
   std::thread second(read);
   for (int step = 0; step < 200; ++step) {
-    Node* old = current.exchange(new Node);
-    epoch.retire([old] {
-      old->value = 99;
-      delete old;
-    });
+    auto fresh = std::make_unique<Node>();
+    current.store(fresh.get(), std::memory_order_release);
+    epoch.retire([old = std::exchange(owned, std::move(fresh))] { old->value = 99; });
     if (step % 20 == 0) epoch.wait_for_retired();
   }
   is_done = true;
   first.join();
   second.join();
   epoch.stop();
-  delete current.load();
   EXPECT_EQ(poisoned.load(), 0);
 }
 

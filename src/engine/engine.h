@@ -20,7 +20,7 @@
 // destruction goes worker, what is retired, ports, objects, pool.
 // Threads: control calls from one thread at a time, while run() is not running unless they say
 // "live"; maps by their own rule; run() from one thread; stop() and trace() from any. Tested by
-// engine_test.cc and engine_threads_test.cc.
+// engine_test.cc, engine_threads_test.cc and inner_maps_test.cc.
 #pragma once
 
 #include <cstdint>

@@ -3,6 +3,8 @@
 // PortTable. Tested by engine_test.cc.
 #include "engine/port_table.h"
 
+#include <utility>
+
 namespace lmn {
 namespace {
 
@@ -12,14 +14,13 @@ constexpr std::uint32_t kLoopbackMtu = 65536;
 
 }  // namespace
 
-PortTable::~PortTable() { delete rows_.load(std::memory_order_acquire); }
-
 void PortTable::publish(std::span<const std::unique_ptr<Port>> ports) {
   auto rows = std::make_unique<Rows>();
   for (const std::unique_ptr<Port>& port : ports) {
     rows->push_back({port->info().ifindex, port->info().mtu, &port->tx_queue()});
   }
-  std::unique_ptr<const Rows> before(rows_.exchange(rows.release(), std::memory_order_acq_rel));
+  rows_.store(rows.get(), std::memory_order_release);
+  std::unique_ptr<const Rows> before = std::exchange(owned_, std::move(rows));
   if (before != nullptr) epoch_.retire([old = std::move(before)] {});
 }
 

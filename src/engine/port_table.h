@@ -24,9 +24,6 @@ namespace lmn {
 class PortTable final : public PortDirectory {
  public:
   explicit PortTable(Epoch& epoch) : epoch_(epoch) {}
-  // REQUIRES: nobody asks any more.
-  ~PortTable() override;
-
   // These ports and no others are there from now on.
   void publish(std::span<const std::unique_ptr<Port>> ports);
 
@@ -43,7 +40,8 @@ class PortTable final : public PortDirectory {
   const Row* find(std::uint32_t ifindex) const noexcept;
 
   Epoch& epoch_;
-  std::atomic<const Rows*> rows_{nullptr};
+  std::unique_ptr<const Rows> owned_;       // what rows_ points to
+  std::atomic<const Rows*> rows_{nullptr};  // what readers load
 };
 
 }  // namespace lmn

@@ -13,8 +13,6 @@
 
 namespace lmn {
 
-ReaderBells::~ReaderBells() { delete bells_.load(std::memory_order_acquire); }
-
 std::span<const std::shared_ptr<ReaderBells::Bell>> ReaderBells::bells() const noexcept {
   const Bells* bells = bells_.load(std::memory_order_acquire);
   if (bells == nullptr) return {};
@@ -22,7 +20,8 @@ std::span<const std::shared_ptr<ReaderBells::Bell>> ReaderBells::bells() const n
 }
 
 void ReaderBells::publish(std::unique_ptr<const Bells> fresh) {
-  std::unique_ptr<const Bells> before(bells_.exchange(fresh.release(), std::memory_order_acq_rel));
+  bells_.store(fresh.get(), std::memory_order_release);
+  std::unique_ptr<const Bells> before = std::exchange(owned_, std::move(fresh));
   if (before != nullptr) epoch_.retire([old = std::move(before)] {});
 }
 

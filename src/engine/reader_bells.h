@@ -38,9 +38,6 @@ class ReaderBells final : public TableSource {
  public:
   // `epoch` is that of the worker.
   explicit ReaderBells(Epoch& epoch) : epoch_(epoch) {}
-  // REQUIRES: nobody rings any more.
-  ~ReaderBells() override;
-
   // The descriptor of this ring's bell, an eventfd; the same one when it is asked for again. It
   // belongs to the bells. Errors: kIo.
   Result<int> add(const RingbufMap& ring);
@@ -66,7 +63,8 @@ class ReaderBells final : public TableSource {
   void publish(std::unique_ptr<const Bells> fresh);
 
   Epoch& epoch_;
-  std::atomic<const Bells*> bells_{nullptr};
+  std::unique_ptr<const Bells> owned_;        // what bells_ points to
+  std::atomic<const Bells*> bells_{nullptr};  // what the worker loads
   TableSource* next_ = nullptr;
 };
 
