@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/assert.h"
 #include "maps/map_checks.h"
 
 namespace lmn {
@@ -67,18 +68,20 @@ Result<std::unique_ptr<Map>> create_lpm_trie_map(const MapSpec& spec, const MapO
 }
 
 Result<LpmTrieMap::Memory> LpmTrieMap::reserve_memory(const MapSpec& spec, Epoch* epoch) {
-  const std::uint64_t node_stride = node_bytes(spec.key_size - kLengthBytes);
+  const std::uint64_t entry_stride = entry_bytes(spec.key_size - kLengthBytes);
   const std::uint64_t value_stride = round_up_to_8(spec.value_size);
-  // n entries need at most n - 1 intermediate nodes; a replacement takes its own before it lets go.
+  // n entries need at most n - 1 forks; an entry in the place of a fork is taken before it goes.
   const auto count = [](std::uint64_t wanted, std::uint64_t stride) {
     const std::uint64_t most =
-        std::min<std::uint64_t>(MapMemory::size_bytes_max() / stride, UINT32_MAX - 1);
+        std::min<std::uint64_t>(MapMemory::size_bytes_max() / stride, kForkBit - 1);
     return static_cast<std::uint32_t>(std::min(wanted, most));
   };
   Memory memory;
-  memory.node_count = count(2 * std::uint64_t{spec.max_entries} + 2, node_stride);
+  memory.entry_count = count(std::uint64_t{spec.max_entries} + 1, entry_stride);
+  memory.fork_count = count(std::uint64_t{spec.max_entries} + 1, sizeof(Node));
   memory.value_count = count(std::uint64_t{spec.max_entries} + kWaitingValues, value_stride);
-  LMN_TRY(memory.nodes, MapMemory::create(memory.node_count * node_stride));
+  LMN_TRY(memory.entries, MapMemory::create(memory.entry_count * entry_stride));
+  LMN_TRY(memory.forks, MapMemory::create(memory.fork_count * sizeof(Node)));
   LMN_TRY(memory.values, MapMemory::create(memory.value_count * value_stride));
   if (spec.max_entries >= kManyEntries) memory.values.prefer_huge_pages();
   LMN_TRY(memory.released, Limbo::create(memory.value_count, epoch));
@@ -99,7 +102,7 @@ LpmTrieMap::LpmTrieMap(const MapSpec& spec, const MapOptions& options, Memory me
     : Map(spec, options),
       memory_(std::move(memory)),
       data_size_(spec.key_size - kLengthBytes),
-      node_stride_(node_bytes(data_size_)),
+      entry_stride_(entry_bytes(data_size_)),
       value_stride_(static_cast<std::size_t>(round_up_to_8(spec.value_size))),
       lookup_(has_bit_instructions() ? lookup_by_bit_instructions : lookup_anywhere),
       index_(std::move(index)),
@@ -131,7 +134,7 @@ std::uint32_t LpmTrieMap::find_longest(const Prefix& key) const noexcept {
     const Node& here = node(number);
     const std::uint32_t matched = match_length(number, key);
     if (matched < here.prefix_length) break;
-    if (here.value != kNone) found = number;
+    if (!is_fork(number)) found = number;
     if (matched == data_size_ * 8) break;
     number = here.child[bit_of(key.data, here.prefix_length)];
   }
@@ -179,9 +182,10 @@ int LpmTrieMap::insert(const Prefix& key, const void* value, std::uint64_t flags
     slot = &here.child[bit_of(key.data, here.prefix_length)];
   }
   const bool is_same = *slot != kNone && node(*slot).prefix_length == matched;
-  const bool is_replacement = is_same && !is_intermediate(*slot);
-  if (is_replacement && flags == BPF_NOEXIST) return -EEXIST;
-  const int error = is_replacement ? 0 : check_add(flags);
+  if (is_same && !is_fork(*slot)) {
+    return flags == BPF_NOEXIST ? -EEXIST : replace_value(*slot, key, value);
+  }
+  const int error = check_add(flags);
   if (error != 0) return error;
 
   std::uint32_t fresh = kNone;
@@ -202,18 +206,32 @@ int LpmTrieMap::insert(const Prefix& key, const void* value, std::uint64_t flags
     node(fresh).child[0] = node(old).child[0];
     node(fresh).child[1] = node(old).child[1];
     *slot = fresh;
-    if (is_replacement) release_value(node(old).value);
     release_node(old);
   } else if (*slot == kNone) {
     *slot = fresh;
   } else {
     part(slot, fresh, fork, matched);
   }
-  if (!is_replacement) ++entry_count_;
+  ++entry_count_;
   return 0;
 }
 
-// Puts `fresh` above the node in `slot`, or both under `fork`, an intermediate node of the
+// Of an entry of just this prefix; the bits of its key beyond the prefix are the new ones.
+int LpmTrieMap::replace_value(std::uint32_t number, const Prefix& key, const void* value) noexcept {
+  const std::uint32_t fresh = take_value();
+  if (fresh == kNone) return -ENOMEM;
+  store_value(value_at(fresh), value, spec().value_size);
+  if (!index_.put(key.data, key.length, fresh)) {
+    release_value(fresh);
+    return -ENOMEM;
+  }
+  release_value(node(number).value);
+  node(number).value = fresh;
+  std::memcpy(data_of(number), key.data, data_size_);
+  return 0;
+}
+
+// Puts `fresh` above the node in `slot`, or both under `fork`, which parts them behind the
 // `matched` bits.
 void LpmTrieMap::part(std::uint32_t* slot, std::uint32_t fresh, std::uint32_t fork,
                       std::uint32_t matched) noexcept {
@@ -224,8 +242,7 @@ void LpmTrieMap::part(std::uint32_t* slot, std::uint32_t fresh, std::uint32_t fo
     return;
   }
   const std::uint32_t side = bit_of(data_of(fresh), matched);
-  node(fork) = {{kNone, kNone}, matched, kNone};
-  std::memcpy(data_of(fork), data_of(old), data_size_);
+  node(fork) = {{kNone, kNone}, matched, fresh};
   node(fork).child[side] = fresh;
   node(fork).child[1 - side] = old;
   *slot = fork;
@@ -245,7 +262,7 @@ int LpmTrieMap::erase(const void* key) noexcept {
     parent_link = link;
     link = &here.child[bit_of(prefix.data, here.prefix_length)];
   }
-  if (*link == kNone || is_intermediate(*link)) return -ENOENT;
+  if (*link == kNone || is_fork(*link)) return -ENOENT;
   index_.remove(prefix.data, prefix.length, parent_of(*link));
   remove(link, parent_link);
   --entry_count_;
@@ -264,23 +281,45 @@ LpmIndex::Parent LpmTrieMap::parent_of(std::uint32_t number) const noexcept {
 // Takes the entry out that `link` points to; `parent_link` points to its parent, or is null.
 void LpmTrieMap::remove(std::uint32_t* link, std::uint32_t* parent_link) noexcept {
   const std::uint32_t gone = *link;
-  Node& here = node(gone);
+  const std::uint32_t parent = parent_link == nullptr ? kNone : *parent_link;
+  const Node& here = node(gone);
   release_value(here.value);
-  if (here.child[0] != kNone && here.child[1] != kNone) {
-    here.value = kNone;
-    return;
-  }
   const bool is_leaf = here.child[0] == kNone && here.child[1] == kNone;
-  if (is_leaf && parent_link != nullptr && is_intermediate(*parent_link)) {
+  if (here.child[0] != kNone && here.child[1] != kNone) {
+    *link = fork_in_place_of(gone);
+    rename_in_forks(gone, entry_of(*link));
+  } else if (is_leaf && is_fork(parent)) {
     // The fork above has one child left: that one takes its place.
-    const std::uint32_t fork = *parent_link;
-    const Node& above = node(fork);
+    const Node& above = node(parent);
     *parent_link = above.child[0] == gone ? above.child[1] : above.child[0];
-    release_node(fork);
+    release_node(parent);
+    rename_in_forks(gone, entry_of(*parent_link));
   } else {
     *link = here.child[0] != kNone ? here.child[0] : here.child[1];
+    rename_in_forks(gone, *link == kNone ? parent : entry_of(*link));
   }
   release_node(gone);
+}
+
+// A fork with the children of an entry that has two.
+std::uint32_t LpmTrieMap::fork_in_place_of(std::uint32_t number) noexcept {
+  const std::uint32_t fork = take_fork();
+  LMN_ASSERT(fork != kNone);  // there are fewer forks than entries, and as many places
+  node(fork) = node(number);
+  node(fork).value = entry_of(node(number).child[0]);
+  return fork;
+}
+
+// Forks above an entry that is taken out may name it: they name `other` then, which is below them
+// too.
+void LpmTrieMap::rename_in_forks(std::uint32_t gone, std::uint32_t other) noexcept {
+  const Prefix prefix = {node(gone).prefix_length, data_of(gone)};
+  std::uint32_t number = root_;
+  while (number != kNone && node(number).prefix_length < prefix.length) {
+    Node& here = node(number);
+    if (is_fork(number) && here.value == gone) here.value = other;
+    number = here.child[bit_of(prefix.data, here.prefix_length)];
+  }
 }
 
 // The first entry of the subtree in the order of get_next_key.
@@ -288,8 +327,8 @@ std::uint32_t LpmTrieMap::leftmost(std::uint32_t number) const noexcept {
   std::uint32_t found = kNone;
   while (number != kNone) {
     const Node& here = node(number);
-    if (here.value != kNone) found = number;
-    const bool goes_right = here.value != kNone && here.child[0] == kNone;
+    if (!is_fork(number)) found = number;
+    const bool goes_right = !is_fork(number) && here.child[0] == kNone;
     number = here.child[goes_right ? 1 : 0];
   }
   return found;
@@ -308,12 +347,12 @@ std::uint32_t LpmTrieMap::find_successor(const Prefix& key) const noexcept {
     if (here.prefix_length == key.length) break;
     number = here.child[bit_of(key.data, here.prefix_length)];
   }
-  if (number == kNone || is_intermediate(number)) return leftmost(root_);
+  if (number == kNone || is_fork(number)) return leftmost(root_);
   for (; depth > 1; --depth) {
     const std::uint32_t below = path[depth - 1];
     const Node& above = node(path[depth - 2]);
     if (above.child[0] == below && above.child[1] != kNone) return leftmost(above.child[1]);
-    if (above.value != kNone) return path[depth - 2];
+    if (!is_fork(path[depth - 2])) return path[depth - 2];
   }
   return kNone;
 }
@@ -330,8 +369,8 @@ int LpmTrieMap::next_key(const void* key, void* next) noexcept {
 
 bool LpmTrieMap::take_nodes(bool needs_fork, std::uint32_t& fresh, std::uint32_t& fork) noexcept {
   const std::uint32_t value = take_value();
-  fresh = value == kNone ? kNone : take_node();
-  fork = needs_fork && fresh != kNone ? take_node() : kNone;
+  fresh = value == kNone ? kNone : take_entry();
+  fork = needs_fork && fresh != kNone ? take_fork() : kNone;
   if (fresh != kNone && (fork != kNone || !needs_fork)) {
     node(fresh) = {{kNone, kNone}, 0, value};
     return true;
@@ -341,18 +380,20 @@ bool LpmTrieMap::take_nodes(bool needs_fork, std::uint32_t& fresh, std::uint32_t
   return false;
 }
 
-std::uint32_t LpmTrieMap::take_node() noexcept {
-  if (released_node_ != kNone) {
-    const std::uint32_t number = released_node_;
-    released_node_ = node(number).child[0];
+std::uint32_t LpmTrieMap::take_node(FreeNodes& free, std::uint32_t kind,
+                                    std::uint32_t count) noexcept {
+  if (free.released != kNone) {
+    const std::uint32_t number = free.released;
+    free.released = node(number).child[0];
     return number;
   }
-  return untouched_node_ < memory_.node_count ? ++untouched_node_ : kNone;
+  return free.untouched < count ? ++free.untouched | kind : kNone;
 }
 
 void LpmTrieMap::release_node(std::uint32_t number) noexcept {
-  node(number).child[0] = released_node_;
-  released_node_ = number;
+  FreeNodes& free = is_fork(number) ? free_forks_ : free_entries_;
+  node(number).child[0] = free.released;
+  free.released = number;
 }
 
 std::uint32_t LpmTrieMap::take_value() noexcept {
