@@ -13,15 +13,15 @@
 //   bpf_ct_insert_entry,
 //     or the verifier refuses the program.
 //   - Made by a program, a connection has no TCP state machine behind it. Ends are seen here: RST
-//   and
-//     FIN shorten the time-out, SYN alone opens, and an answer makes the connection assured.
+//     and FIN shorten the time-out, SYN alone opens, and an answer makes the connection assured.
 //   - Fields of struct nf_conn differ from kernel to kernel. preserve_access_index lets the loader
 //     find `status` where the running kernel has it.
 //
 // Always passed: ARP, and ICMPv6 neighbour and router messages, without which nothing works.
 // Dropped besides: later fragments (the ports are not in them), packets cut in their headers.
 // Left out: NAT, protocols with helpers (FTP), other transport protocols than TCP, UDP, ICMP, and
-// forged sources: who sends from outside with an address of a host inside is for a filter before it.
+// forged sources: who sends from outside with an address of a host inside is for a filter before
+// it.
 //
 // Linux 6.1 or later with nf_conntrack loaded (`modprobe nf_conntrack`). In LMN the table is the
 // engine's, or follows the host's: lmn run ... --conntrack host.

@@ -12,12 +12,12 @@
 struct order {
   __u64 wait_ns;
   __u64 flags;
-  __u64 again_ns;     /* what the callback starts itself with */
-  __u32 again_count;  /* how often it does */
-  __u32 cancels;      /* 1: the callback cancels itself; 2: it cancels the timer of key 1 */
-  __u32 key;          /* of the timer to start */
-  __u32 deletes;      /* 1: the element is deleted after the timer is started */
-  __s64 answer;       /* of the start */
+  __u64 again_ns;    /* what the callback starts itself with */
+  __u32 again_count; /* how often it does */
+  __u32 cancels;     /* 1: the callback cancels itself; 2: it cancels the timer of key 1 */
+  __u32 key;         /* of the timer to start */
+  __u32 deletes;     /* 1: the element is deleted after the timer is started */
+  __s64 answer;      /* of the start */
 };
 
 struct {
