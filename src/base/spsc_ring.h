@@ -8,8 +8,9 @@
 // moves no cache line per element.
 //
 // Invariants: (1) head_ - tail_ <= capacity; both only grow; (2) an element is published by the
-// release store of head_ and given back by that of tail_. Threads: push() and room() from one, pop()
-// from one other, size() from any (exact only while both stand still). Tested by spsc_ring_test.cc.
+// release store of head_ and given back by that of tail_. Threads: push() and room() from one,
+// pop() from one other, size() from any (exact only while both stand still). Tested by
+// spsc_ring_test.cc.
 #pragma once
 
 #include <atomic>

@@ -242,7 +242,9 @@ TEST_F(CpuQueueTest, Pattern89_FramesOfTwoPoolsGoBackToTheirOwn) {
   FrameBatch batch;
   for (int i = 0; i < 10; ++i) {
     queue_->enqueue(make_frame(i % 2 == 0 ? pool_ : other));
-    if (i == 7) EXPECT_EQ(queue_->run_bulk(batch, cpu_context_), 8u);
+    if (i == 7) {
+      EXPECT_EQ(queue_->run_bulk(batch, cpu_context_), 8u);
+    }
   }
   queue_->flush();
   for (int i = 0; i < 3; ++i) queue_->enqueue(make_frame(i % 2 == 0 ? pool_ : other));

@@ -2,14 +2,13 @@
 //
 // TraceBuffer: what programs print with bpf_trace_printk, on its way to a person.
 //
-// A ring of bytes with one reader, a tool's thread: printing neither allocates nor calls the system,
-// and a flood of prints costs the printing programs only: lines that do not fit are counted, not
-// waited for. Writers are the worker and the threads of CPU queues, one at a time by a short lock.
-// Record: 16-bit length, text. Invariants: (1) head and tail only grow, their difference is at most
-// the capacity; (2) a writer publishes a whole record by the release store of head; the reader frees
-// it by the release store of tail.
-// Threads: print() from any, drain() from one other thread. Tested by engine_test.cc and
-// cpu_queues_test.cc.
+// A ring of bytes with one reader, a tool's thread: printing neither allocates nor calls the
+// system, and a flood of prints costs the printing programs only: lines that do not fit are
+// counted, not waited for. Writers are the worker and the threads of CPU queues, one at a time by a
+// short lock. Record: 16-bit length, text. Invariants: (1) head and tail only grow, their
+// difference is at most the capacity; (2) a writer publishes a whole record by the release store of
+// head; the reader frees it by the release store of tail. Threads: print() from any, drain() from
+// one other thread. Tested by engine_test.cc and cpu_queues_test.cc.
 #pragma once
 
 #include <array>

@@ -15,8 +15,8 @@
 // port's ring. It moves by ownership, never by copy. in_use() is the pool's half of the frame
 // accounting. Invariants: (1) a frame is allocated or free, never both (checked in DCHECK builds by
 // a bitmap); (2) allocate() returns memory whose contents are unspecified but initialised. Threads:
-// one owner, the worker; pools shared by workers come with per-worker caches later. Tested by
-// packet_test.cc.
+// one owner, the worker (threads of CPU queues hand frames back to it); pools shared by workers
+// come with per-worker caches later. Tested by packet_test.cc.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FrameSink: anything that takes frames: a transmit queue, a pass sink, later a cpumap ring or an
-// AF_XDP socket.
+// FrameSink: anything that takes frames: a transmit queue, a pass sink, a queue to another CPU,
+// later an AF_XDP socket.
 //
 // The question is asked here, low in the layers, and answered by ports and the engine, so that maps
 // and the data plane know no port. A sink takes ownership with enqueue() and moves frames on with
