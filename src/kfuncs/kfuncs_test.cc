@@ -11,10 +11,14 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "maps/arena_map.h"
+#include "maps/deferred_calls.h"
 #include "maps/map.h"
+#include "maps/object_heap.h"
 #include "packet/dynptr.h"
 
 namespace lmn {
@@ -391,6 +395,153 @@ TEST(Maps, ElementsOfHashesAreCounted) {
   auto array = create_map(spec, {}, host);
   ASSERT_TRUE(array.has_value());
   EXPECT_EQ(lab.call_long("bpf_map_sum_elem_count", at(array->get())), 0u);
+}
+
+// --- pages of arenas
+
+TEST(Arenas, PagesAreGivenTakenBackAndReserved) {
+  Lab lab;
+  NoHost host;
+  MapSpec spec;
+  spec.name = "arena";
+  spec.type = BPF_MAP_TYPE_ARENA;
+  spec.max_entries = 4;
+  spec.map_flags = BPF_F_MMAPABLE;
+  auto map = create_map(spec, {}, host);
+  ASSERT_TRUE(map.has_value()) << map.error().to_string();
+  const std::uint64_t start = static_cast<ArenaMap&>(**map).user_start();
+  const std::uint64_t arena = at(map->get());
+  constexpr std::uint64_t kPage = 4096;
+  const auto allocate = [&](std::uint64_t wanted, std::uint64_t pages, std::uint64_t flags = 0) {
+    return lab.call_long("bpf_arena_alloc_pages", arena, wanted, pages, 0, flags);
+  };
+  EXPECT_EQ(allocate(0, 1, 1), 0u) << "there are no flags";
+  EXPECT_EQ(allocate(start + 8, 1), 0u) << "no page begins there";
+  EXPECT_EQ(allocate(0, 5), 0u);
+  EXPECT_EQ(allocate(0, 0), 0u);
+  EXPECT_EQ(allocate(start + kPage, 2), start + kPage);
+  EXPECT_EQ(allocate(start + kPage, 1), 0u) << "given already";
+  lab.call("bpf_arena_free_pages", arena, start + kPage, 0);
+  lab.call("bpf_arena_free_pages", arena, 0, 2);
+  EXPECT_EQ(allocate(start + kPage, 1), 0u) << "nothing was given back";
+  lab.call("bpf_arena_free_pages", arena, start + kPage + 100, 2);
+  EXPECT_EQ(allocate(start + kPage, 2), start + kPage) << "the page of an address was";
+  EXPECT_EQ(lab.call("bpf_arena_reserve_pages", arena, start + kPage, 1), -EBUSY);
+  EXPECT_EQ(lab.call("bpf_arena_reserve_pages", arena, start, 1), 0);
+  EXPECT_EQ(lab.call("bpf_arena_reserve_pages", arena, start + 3 * kPage, 2), -EINVAL);
+  EXPECT_EQ(lab.call("bpf_arena_reserve_pages", arena, start + 3 * kPage, 0), 0);
+  EXPECT_EQ(lab.call("bpf_arena_reserve_pages", arena, start + 1, 1), 0);
+  EXPECT_EQ(allocate(start, 1), 0u) << "reserved";
+  spec.type = BPF_MAP_TYPE_ARRAY;
+  spec.key_size = spec.value_size = 4;
+  auto array = create_map(spec, {}, host);
+  ASSERT_TRUE(array.has_value());
+  EXPECT_EQ(lab.call_long("bpf_arena_alloc_pages", at(array->get()), 0, 1), 0u);
+  EXPECT_EQ(lab.call("bpf_arena_free_pages", at(array->get()), start, 1), 0);
+  EXPECT_EQ(lab.call("bpf_arena_reserve_pages", at(array->get()), start, 1), -EINVAL);
+}
+
+// --- objects that are where they do not belong
+
+class Objects : public testing::Test {
+ protected:
+  void SetUp() override {
+    heap_ = std::move(*ObjectHeap::create());
+    lab_.context.objects = heap_.get();
+    layout_.size_bytes = 72;
+    layout_.node_count = 2;
+    layout_.node_offsets = {0, 32};
+  }
+  std::uint64_t make() { return lab_.call_long("bpf_obj_new_impl", at(&layout_), 0); }
+  std::uint64_t list() { return at(list_.data()); }
+  std::uint64_t tree() { return at(tree_.data()); }
+
+  Lab lab_;
+  std::unique_ptr<ObjectHeap> heap_;
+  ObjectLayout layout_;
+  std::array<std::uint64_t, 2> list_{};
+  std::array<std::uint64_t, 2> tree_{};
+};
+
+TEST_F(Objects, AHeadOfTheOtherKindHasNothingAndTakesNothing) {
+  const std::uint64_t in_list = make();
+  ASSERT_EQ(lab_.call("bpf_list_push_back", list(), in_list), 0);
+  ASSERT_EQ(lab_.call_long("bpf_rbtree_first", tree()), 0u);  // the tree is one from now on
+  EXPECT_EQ(lab_.call_long("bpf_rbtree_first", list()), 0u);
+  EXPECT_EQ(lab_.call_long("bpf_rbtree_root", list()), 0u);
+  EXPECT_EQ(lab_.call_long("bpf_rbtree_left", list(), in_list), 0u);
+  EXPECT_EQ(lab_.call_long("bpf_rbtree_right", list(), in_list), 0u);
+  EXPECT_EQ(lab_.call_long("bpf_rbtree_remove", list(), in_list), 0u);
+  EXPECT_EQ(lab_.call_long("bpf_list_front", tree()), 0u);
+  EXPECT_EQ(lab_.call_long("bpf_list_back", tree()), 0u);
+  EXPECT_EQ(lab_.call_long("bpf_list_pop_front", tree()), 0u);
+  EXPECT_EQ(lab_.call_long("bpf_list_pop_back", tree()), 0u);
+  // What cannot be added is dropped.
+  EXPECT_EQ(heap_->object_count(), 1u);
+  EXPECT_EQ(lab_.call("bpf_list_push_front", tree(), make()), -EINVAL);
+  EXPECT_EQ(lab_.call("bpf_rbtree_add", list(), make() + 32), -EINVAL);
+  EXPECT_EQ(heap_->object_count(), 1u);
+}
+
+TEST_F(Objects, ANodeIsInOneListOnly) {
+  layout_.is_refcounted = true;
+  const std::uint64_t object = make();
+  ASSERT_EQ(lab_.call_long("bpf_refcount_acquire", object), object);
+  EXPECT_EQ(lab_.call_long("bpf_refcount_acquire", object + 8), 0u);
+  ASSERT_EQ(lab_.call("bpf_list_push_front_impl", list(), object), 0);
+  EXPECT_EQ(lab_.call("bpf_list_push_back_impl", list(), object), -EINVAL);
+  EXPECT_EQ(heap_->object_count(), 1u) << "the list still has it";
+  EXPECT_EQ(lab_.call_long("bpf_list_front", list()), object);
+  EXPECT_EQ(lab_.call_long("bpf_list_back", list()), object);
+  EXPECT_EQ(lab_.call_long("bpf_list_pop_back", list()), object);
+  lab_.call("bpf_obj_drop", object);
+  EXPECT_EQ(heap_->object_count(), 0u);
+}
+
+// --- locks and works
+
+TEST(ResilientLocks, SayDeadlockAndGiveUp) {
+  Lab lab;
+  std::uint32_t word = 0;
+  unsigned long flags = 0;
+  EXPECT_EQ(lab.call("bpf_res_spin_lock", at(&word)), 0);
+  EXPECT_EQ(lab.call("bpf_res_spin_lock", at(&word)), -EDEADLK);
+  lab.call("bpf_res_spin_unlock", at(&word));
+  EXPECT_EQ(word, 0u);
+  EXPECT_EQ(lab.call("bpf_res_spin_lock_irqsave", at(&word), at(&flags)), 0);
+  lab.call("bpf_res_spin_unlock_irqrestore", at(&word), at(&flags));
+  // As many as a run may hold, and one.
+  std::array<std::uint32_t, 64> words{};
+  int taken = 0;
+  while (lab.call("bpf_res_spin_lock", at(&words[static_cast<std::size_t>(taken)])) == 0) {
+    ASSERT_LT(++taken, 63);
+  }
+  EXPECT_EQ(lab.call("bpf_res_spin_lock", at(&words[static_cast<std::size_t>(taken)])), -ETIMEDOUT);
+  EXPECT_GT(taken, 7);
+}
+
+TEST(Works, AreRefusedWhereNobodyDoesThem) {
+  Lab lab;
+  std::array<std::uint64_t, 2> field{};
+  NoHost host;
+  MapSpec spec;
+  spec.name = "plain";
+  spec.type = BPF_MAP_TYPE_ARRAY;
+  spec.key_size = spec.value_size = 4;
+  spec.max_entries = 1;
+  auto map = create_map(spec, {}, host);
+  ASSERT_TRUE(map.has_value());
+  EXPECT_EQ(lab.call("bpf_wq_init", at(field.data()), at(map->get()), 0), -EINVAL);
+  EXPECT_EQ(lab.call("bpf_wq_set_callback", at(field.data()), 0, 0), -EINVAL);
+  EXPECT_EQ(lab.call("bpf_wq_start", at(field.data()), 0), -EINVAL);
+  auto calls = std::move(*DeferredCalls::create());
+  lab.context.deferred = calls.get();
+  EXPECT_EQ(lab.call("bpf_wq_init", at(field.data()), at(map->get()), 1), -EINVAL) << "flags";
+  EXPECT_EQ(lab.call("bpf_wq_init", at(field.data()), at(map->get()), 0), -EINVAL)
+      << "a value without a work";
+  EXPECT_EQ(lab.call("bpf_wq_set_callback_impl", at(field.data()), 0, 1), -EINVAL);
+  EXPECT_EQ(lab.call("bpf_wq_set_callback_impl", at(field.data()), 0, 0), -EINVAL);
+  EXPECT_EQ(lab.call("bpf_wq_start", at(field.data()), 1), -EINVAL);
 }
 
 }  // namespace
