@@ -18,9 +18,8 @@
 // empty.
 //
 //   ./dev bench ternary
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <fmt/format.h>
+#include <linux/bpf.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -33,6 +32,7 @@
 #include "base/file.h"
 #include "differential/kernel_ternary_maps.h"
 #include "engine/engine.h"
+#include "harness/kernel_object.h"
 #include "maps/array_fast.h"
 #include "maps/hash_fast.h"
 #include "maps/ternary_builder.h"
@@ -305,55 +305,40 @@ class Interpreter final : public Side {
 
 class Kernel final : public Side {
  public:
-  ~Kernel() override { bpf_object__close(object_); }
   // Null where there is no kernel to ask; why is printed.
   static std::unique_ptr<Kernel> create(const Shape& shape, const World& world) {
-    libbpf_set_print([](enum libbpf_print_level, const char*, va_list) { return 0; });
     std::unique_ptr<Kernel> made(new Kernel);
-    made->object_ = bpf_object__open(object_path(shape).c_str());
-    if (made->object_ == nullptr || bpf_object__load(made->object_) != 0) {
+    const KernelObject& object = made->object_;
+    if (!made->object_.load(object_path(shape))) {
       fmt::print("the kernel does not load the program: its column is empty\n");
       return nullptr;
     }
-    made->maps_ = std::make_unique<KernelTernaryMaps>(KernelTernaryMaps::Options{
-        made->fd("acl_masks"), made->fd("acl_tables"), made->fd("acl_state"), kShape, shape.rules});
+    made->maps_ = std::make_unique<KernelTernaryMaps>(
+        KernelTernaryMaps::Options{object.map_fd("acl_masks"), object.map_fd("acl_tables"),
+                                   object.map_fd("acl_state"), kShape, shape.rules});
     made->builder_ = std::make_unique<TernaryBuilder>(kShape, *made->maps_);
     if (const auto done = made->builder_->replace(builder_rules(world)); !done) {
       fmt::print("kernel: {}\n", done.error().to_string());
       return nullptr;
     }
-    for (std::uint32_t i = 0; i < kKeyCount; ++i) {
-      bpf_map_update_elem(made->fd("keys"), &i, &world.keys[i], BPF_ANY);
-    }
+    for (std::uint32_t i = 0; i < kKeyCount; ++i) object.set("keys", i, &world.keys[i]);
     return made;
   }
   std::uint64_t sum(std::uint32_t key_count) override {
-    const std::uint32_t zero = 0;
     Progress progress;
-    bpf_map_update_elem(fd("progress"), &zero, &progress, BPF_ANY);
-    run("with_rules", key_count);
-    bpf_map_lookup_elem(fd("progress"), &zero, &progress);
+    object_.set("progress", 0, &progress);
+    object_.run_ns("with_rules", key_count);
+    object_.get("progress", 0, &progress);
     return progress.sum;
   }
   double time() override {
     constexpr std::uint32_t kRuns = 20'000;
-    return run("with_rules", kRuns) - run("without_rules", kRuns);
+    return object_.run_ns("with_rules", kRuns) - object_.run_ns("without_rules", kRuns);
   }
 
  private:
   Kernel() = default;
-  int fd(const char* map) const { return bpf_object__find_map_fd_by_name(object_, map); }
-  double run(const char* name, std::uint32_t repeat) const {
-    const std::vector<std::uint8_t> packet(60);
-    bpf_test_run_opts options = {};
-    options.sz = sizeof options;
-    options.data_in = packet.data();
-    options.data_size_in = static_cast<std::uint32_t>(packet.size());
-    options.repeat = static_cast<int>(repeat);
-    const int program = bpf_program__fd(bpf_object__find_program_by_name(object_, name));
-    return bpf_prog_test_run_opts(program, &options) == 0 ? options.duration : 0;
-  }
-  struct bpf_object* object_ = nullptr;
+  KernelObject object_;
   std::unique_ptr<KernelTernaryMaps> maps_;
   std::unique_ptr<TernaryBuilder> builder_;
 };
