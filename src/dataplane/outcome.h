@@ -12,7 +12,9 @@
 //   redirect_no_group
 //                            + redirect_down + redirect_too_long + redirect_failed
 //
-// which accounting_error() checks and every data-plane test asserts at its end.
+// which accounting_error() checks and every data-plane test asserts at its end. The frames of a CPU
+// queue add up the same way in its own counters, with cpumap_enqueued = rx_packets + those under
+// way.
 //
 // Semantics: rules.md sections 2 and 3 of the project's reference, from Linux 6.18
 // net/core/filter.c (xdp_do_redirect) and kernel/bpf/devmap.c: redirect without a target is EINVAL
