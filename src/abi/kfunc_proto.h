@@ -147,6 +147,10 @@ enum : std::uint32_t {
   kKfTrap = 1u << 25,  // a call that could be reached is refused
 };
 
+// In the types of the kernel that an engine offers: the typedef that stands for the type of a
+// member which the kernel has and the engine does not keep up. Programs that read it are refused.
+inline constexpr std::string_view kUnkeptTypeName = "lmn_unkept";
+
 struct KfuncArg {
   KfuncArgKind kind = KfuncArgKind::kNone;
   std::uint16_t flags = 0;

@@ -106,7 +106,8 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineOptions& options) {
   engine->resources_.clock = engine->clock_;
   engine->resources_.log = engine->log_;
   LMN_TRY(engine->object_heap_, ObjectHeap::create(&engine->epoch_));
-  LMN_TRY(engine->kernel_tables_, KernelTables::create(engine->options_.seed));
+  LMN_TRY(engine->kernel_tables_,
+          KernelTables::create(engine->options_.seed, engine->options_.cpu_count));
   LMN_TRY(engine->deferred_, DeferredCalls::create());
   LMN_TRY(engine->worker_, Worker::create(engine->make_context(), &engine->epoch_));
   const bool has_threads = options.cpu_queues == CpuQueueRun::kAuto
@@ -339,6 +340,7 @@ RunContext Engine::make_context() {
   context.deferred = deferred_.get();
   context.traps = &traps_;
   context.prandom.seed(options_.seed);
+  context.cpu_count = options_.cpu_count;
   return context;
 }
 

@@ -17,6 +17,7 @@
 
 #include "base/result.h"
 #include "btf/btf.h"
+#include "kfuncs/device_images.h"
 #include "packet/conntrack_table.h"
 #include "packet/fdb_table.h"
 #include "packet/flow_table.h"
@@ -24,21 +25,30 @@
 
 namespace lmn {
 
-class KernelTables {
+class KernelTables final : public KernelObjects {
  public:
-  // `seed` is of hashes and of the ports that address translation chooses.
-  static Result<std::unique_ptr<KernelTables>> create(std::uint64_t seed);
+  // `seed` is of hashes and of the ports that address translation chooses; RunContext::cpu is below
+  // `cpu_count`.
+  static Result<std::unique_ptr<KernelTables>> create(std::uint64_t seed, std::uint32_t cpu_count);
 
   // Shapes all objects after `target`; null, or the one of the last call: nothing changes. Errors:
   // kMalformed for types that cannot be, kInvalidArgument when connections have another shape.
   Result<void> use_types(const std::shared_ptr<const Btf>& target);
   const Btf& types() const { return *types_; }
+  // What the last call was given: the numbers of types in programs are of this; null before it.
+  const Btf* target() const { return target_.get(); }
 
   void fill(RunContext& context) noexcept;
 
   ConntrackTable& conntrack() { return *conntrack_; }
   FdbTable& fdb() { return *fdb_; }
   FlowTable& flows() { return flows_; }
+
+  // KernelObjects
+  std::optional<std::uint32_t> find(std::uint64_t address) const noexcept override;
+  std::uint64_t context_object(RunContext& context) noexcept override;
+  std::size_t read(RunContext& context, std::uint64_t address,
+                   std::span<std::uint8_t> out) noexcept override;
 
  private:
   KernelTables() = default;
@@ -50,6 +60,7 @@ class KernelTables {
   std::unique_ptr<ConntrackTable> conntrack_;
   std::unique_ptr<FdbTable> fdb_;
   FlowTable flows_;
+  std::vector<DeviceImages> devices_;  // by CPU
 };
 
 }  // namespace lmn

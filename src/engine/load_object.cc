@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "base/assert.h"
+#include "btf/map_fields.h"
 #include "engine/object_maps.h"
 #include "engine/prove.h"
 #include "exec/interp/interpreter.h"
@@ -97,8 +98,34 @@ Result<Map*> ObjectLoader::map_at(std::uint32_t position) {
   return maps_by_position_[position];
 }
 
+// The struct of the kernel that a pointer in the map's values would own though Linux cannot free
+// it; empty: there is none.
+std::string_view ObjectLoader::unownable_object(const MapSpec& spec) const {
+  constexpr std::string_view kWithDestructor[] = {"task_struct", "cgroup", "bpf_cpumask",
+                                                  "bpf_crypto_ctx"};
+  for (const MapField& field : read_map_fields(spec_.btf.get(), spec.btf_value_type_id).fields) {
+    if (field.kind != MapFieldKind::kKptr || field.kptr != KptrKind::kReferenced) continue;
+    const std::string_view name = spec_.btf->type(field.type).name;
+    if (std::ranges::find(kWithDestructor, name) != std::end(kWithDestructor)) continue;
+    for (const Btf* types : {&engine_.kernel_tables_->types(), engine_.kernel_tables_->target()}) {
+      if (types != nullptr && types->find_by_name(name, BtfKind::kStruct)) return name;
+    }
+  }
+  return {};
+}
+
 Result<std::unique_ptr<Map>> ObjectLoader::make_map(const MapSpec& spec) {
   std::string note;
+  // Linux refuses such types, and libbpf then makes the map without.
+  if (const std::string_view name = unownable_object(spec); !name.empty()) {
+    engine_.log_->write(fmt::format(
+        "map '{}': no pointer can own a struct {}, for Linux has no destructor of it; made without "
+        "its types",
+        spec.name, name));
+    LMN_TRY(auto map, create_object_map(spec, nullptr, engine_.map_options(), engine_, note));
+    map->set_id(engine_.next_map_id_++);
+    return map;
+  }
   LMN_TRY(auto map, create_object_map(spec, spec_.btf, engine_.map_options(), engine_, note));
   if (!note.empty()) engine_.log_->write(note);
   map->set_id(engine_.next_map_id_++);
@@ -127,6 +154,7 @@ Result<std::unique_ptr<Program>> ObjectLoader::make_program(const ProgramSpec& s
   }
   Environment environment = Engine::environment(engine_.options_.strictness);
   environment.kernel_types = &engine_.kernel_tables_->types();
+  environment.numbered_types = engine_.kernel_tables_->target();
   LMN_TRY(const VerifiedProgram verified, prove(environment, program->spec, map_specs));
   InterpreterOptions options;
   options.btf = spec_.btf.get();  // which object_ shares

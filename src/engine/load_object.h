@@ -10,6 +10,7 @@
 
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "engine/engine.h"
@@ -28,6 +29,7 @@ class ObjectLoader {
   Result<std::vector<const ProgramSpec*>> choose_programs() const;
   void add_slot_programs(const Map& map, std::vector<const ProgramSpec*>& chosen) const;
   Result<Map*> map_at(std::uint32_t position);
+  std::string_view unownable_object(const MapSpec& spec) const;
   Result<std::unique_ptr<Map>> make_map(const MapSpec& spec);
   Result<std::unique_ptr<Program>> make_program(const ProgramSpec& spec);
   Result<VerifiedProgram> prove(const Environment& environment, const ProgramSpec& program,

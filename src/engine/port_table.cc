@@ -11,13 +11,14 @@ namespace {
 // As Linux numbers and sizes it (drivers/net/loopback.c).
 constexpr std::uint32_t kLoopbackIfindex = 1;
 constexpr std::uint32_t kLoopbackMtu = 65536;
+constexpr std::string_view kLoopbackName = "lo";
 
 }  // namespace
 
 void PortTable::publish(std::span<const std::unique_ptr<Port>> ports) {
   auto rows = std::make_unique<Rows>();
   for (const std::unique_ptr<Port>& port : ports) {
-    rows->push_back({port->info().ifindex, port->info().mtu, &port->tx_queue()});
+    rows->push_back({port->info().ifindex, port->info().mtu, &port->tx_queue(), port->info().name});
   }
   rows_.store(rows.get(), std::memory_order_release);
   std::unique_ptr<const Rows> before = std::exchange(owned_, std::move(rows));
@@ -43,6 +44,11 @@ std::optional<std::uint32_t> PortTable::find_mtu(std::uint32_t ifindex) noexcept
   // The loopback device is always there; test runs happen on it, as the kernel's do.
   if (ifindex == kLoopbackIfindex) return kLoopbackMtu;
   return std::nullopt;
+}
+
+std::string_view PortTable::find_name(std::uint32_t ifindex) noexcept {
+  if (const Row* row = find(ifindex)) return row->name;
+  return ifindex == kLoopbackIfindex ? kLoopbackName : std::string_view();
 }
 
 }  // namespace lmn

@@ -13,6 +13,8 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/epoch.h"
@@ -29,12 +31,15 @@ class PortTable final : public PortDirectory {
 
   FrameSink* find_sink(std::uint32_t ifindex) noexcept override;
   std::optional<std::uint32_t> find_mtu(std::uint32_t ifindex) noexcept override;
+  // Good for as long as the port is there.
+  std::string_view find_name(std::uint32_t ifindex) noexcept override;
 
  private:
   struct Row {
     std::uint32_t ifindex;
     std::uint32_t mtu;
     FrameSink* sink;
+    std::string name;
   };
   using Rows = std::vector<Row>;
   const Row* find(std::uint32_t ifindex) const noexcept;

@@ -6,10 +6,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <map>
 #include <string>
 
+#include "abi/kfunc_proto.h"
 #include "btf/btf_writer.h"
 #include "kfuncs/own_types.h"
 #include "packet/run_context.h"
@@ -27,9 +29,9 @@ struct BaseType {
   bool is_signed;
 };
 constexpr BaseType kBaseTypes[] = {
-    {"__u8", 1, false},   {"__u16", 2, false}, {"__u32", 4, false},
-    {"__u64", 8, false},  {"__s32", 4, true},  {"__be16", 2, false},
-    {"__be32", 4, false}, {"int", 4, true},    {"unsigned long", 8, false},
+    {"__u8", 1, false},          {"__u16", 2, false},  {"__u32", 4, false},  {"__u64", 8, false},
+    {"__s32", 4, true},          {"__be16", 2, false}, {"__be32", 4, false}, {"int", 4, true},
+    {"unsigned long", 8, false}, {"char", 1, true},
 };
 
 class TypeMaker {
@@ -42,9 +44,12 @@ class TypeMaker {
       by_spelling_[std::string(base.name)] =
           writer_.add_int(base.name, base.size_bytes, base.is_signed ? 1 : 0);
     }
+    by_spelling_["void"] = 0;
     for (const OwnStruct& own : own_structs()) {
       const std::string spelling =
           std::string(own.is_union ? kUnionPrefix : kStructPrefix) + std::string(own.name);
+      // What was copied for the structs before leads nowhere; from here on pointers may.
+      if (own.is_partial) copies_.clear();
       by_spelling_[spelling] = own.is_of_kernel ? copy_or_make(own) : make_own(own);
     }
     for (const OwnFunction& function : own_functions()) {
@@ -118,14 +123,8 @@ class TypeMaker {
       case BtfKind::kInt:
         return writer_.add_int(type.name, type.size, type.int_info().encoding);
       case BtfKind::kStruct:
-      case BtfKind::kUnion: {
-        std::vector<BtfMember> members;
-        for (BtfMember member : target_->members(type)) {
-          member.type = copy(member.type);
-          members.push_back(member);
-        }
-        return writer_.add_composite(type.kind, type.name, type.size, members);
-      }
+      case BtfKind::kUnion:
+        return copy_composite(type, find_partial(type.name));
       case BtfKind::kArray: {
         BtfArray array = type.array();
         array.element_type = copy(array.element_type);
@@ -143,10 +142,64 @@ class TypeMaker {
       case BtfKind::kDeclTag:
         return copy(type.type);
       case BtfKind::kPtr:
-        return writer_.add_reference(BtfKind::kPtr, {}, 0);
+        return writer_.add_reference(BtfKind::kPtr, {}, pointee_of(type));
       default:
         return writer_.add_int("opaque", type.size == 8 ? 8 : 4, 0);
     }
+  }
+
+  // With `kept`, members that it does not name become kUnkeptTypeName.
+  std::uint32_t copy_composite(const BtfType& type, const OwnStruct* kept) {
+    std::vector<BtfMember> members;
+    for (BtfMember member : target_->members(type)) {
+      if (kept != nullptr && !keeps(*kept, member)) {
+        const auto size = target_->resolve_size(member.type);
+        if (member.bitfield_size != 0 || !size || *size == 0) continue;
+        member.type = unkept(static_cast<std::uint32_t>(*size));
+      } else if (kept != nullptr && member.name.empty()) {
+        const std::uint32_t id = target_->skip_modifiers_and_typedefs(member.type);
+        member.type = copy_composite(target_->type(id), kept);
+      } else {
+        member.type = copy(member.type);
+      }
+      members.push_back(member);
+    }
+    return writer_.add_composite(type.kind, type.name, type.size, members);
+  }
+
+  static const OwnStruct* find_partial(std::string_view name) {
+    for (const OwnStruct& own : own_structs()) {
+      if (own.is_partial && own.name == name) return &own;
+    }
+    return nullptr;
+  }
+
+  // Whether a member, or one of those of an anonymous struct, is one that is named.
+  bool keeps(const OwnStruct& own, const BtfMember& member) const {
+    if (!member.name.empty()) {
+      return std::ranges::find(own.members, member.name, &OwnMember::name) != own.members.end();
+    }
+    const BtfType& inner = target_->type(target_->skip_modifiers_and_typedefs(member.type));
+    return inner.is_composite() &&
+           std::ranges::any_of(target_->members(inner),
+                               [&](const BtfMember& nested) { return keeps(own, nested); });
+  }
+
+  std::uint32_t unkept(std::uint32_t size_bytes) {
+    const std::string bytes = fmt::format("__u8[{}]", size_bytes);
+    const auto [at, is_new] = unkept_.try_emplace(size_bytes);
+    if (is_new) {
+      at->second = writer_.add_reference(BtfKind::kTypedef, kUnkeptTypeName, id_of(bytes));
+    }
+    return at->second;
+  }
+
+  // What a pointer leads to: a struct that is kept up and was made before, else nothing.
+  std::uint32_t pointee_of(const BtfType& pointer) const {
+    const BtfType& type = target_->type(target_->skip_modifiers_and_typedefs(pointer.type));
+    if (type.kind != BtfKind::kStruct || find_partial(type.name) == nullptr) return 0;
+    const auto made = by_spelling_.find(std::string(kStructPrefix) + std::string(type.name));
+    return made != by_spelling_.end() ? made->second : 0;
   }
 
   const Btf* target_;
@@ -154,7 +207,13 @@ class TypeMaker {
   std::uint32_t index_ = 0;
   std::map<std::string, std::uint32_t> by_spelling_;
   std::map<std::uint32_t, std::uint32_t> copies_;
+  std::map<std::uint32_t, std::uint32_t> unkept_;  // by size
 };
+
+// The struct behind the context says what is now whenever it is looked at.
+void refresh_context(RunContext& context, void* /*object*/) noexcept {
+  if (context.kernel_objects != nullptr) context.kernel_objects->context_object(context);
+}
 
 // A field by its path ("tuplehash.tuple.src.u3"), in bytes from the beginning of the struct; the
 // first element of arrays.
@@ -235,6 +294,38 @@ NfConnLayout nf_conn_layout(const Btf& types) {
   return layout;
 }
 
+DeviceLayout device_layout(const Btf& types) {
+  const auto at = [&types](std::string_view name, std::string_view path) {
+    return offset_of(types, name, path);
+  };
+  const auto size_of = [&types](std::string_view name) {
+    const auto id = types.find_by_name(name, BtfKind::kStruct);
+    return id ? types.type(*id).size : 0;
+  };
+  DeviceLayout layout;
+  layout.buffer_bytes = size_of("xdp_buff");
+  layout.data = at("xdp_buff", "data");
+  layout.data_end = at("xdp_buff", "data_end");
+  layout.data_meta = at("xdp_buff", "data_meta");
+  layout.data_hard_start = at("xdp_buff", "data_hard_start");
+  layout.receive_queue = at("xdp_buff", "rxq");
+  layout.transmit_queue = at("xdp_buff", "txq");
+  layout.frame_size = at("xdp_buff", "frame_sz");
+  layout.receive_queue_bytes = size_of("xdp_rxq_info");
+  layout.receive_device = at("xdp_rxq_info", "dev");
+  layout.queue_index = at("xdp_rxq_info", "queue_index");
+  layout.transmit_queue_bytes = size_of("xdp_txq_info");
+  layout.transmit_device = at("xdp_txq_info", "dev");
+  layout.device_bytes = size_of("net_device");
+  layout.ifindex = at("net_device", "ifindex");
+  layout.mtu = at("net_device", "mtu");
+  layout.name = at("net_device", "name");
+  layout.device_net = at("net_device", "nd_net.net");
+  layout.net_bytes = size_of("net");
+  layout.inum = at("net", "ns.inum");
+  return layout;
+}
+
 FlowLayout flow_layout(const Btf& types) {
   constexpr std::string_view kName = "flow_offload_tuple_rhash";
   const auto at = [&](std::string_view path) { return offset_of(types, kName, path); };
@@ -264,6 +355,10 @@ std::vector<KernelStruct> kernel_structs(const Btf& types) {
   }
   const auto flow = types.find_by_name("flow_offload_tuple_rhash", BtfKind::kStruct);
   if (flow) structs.push_back({"flow_offload_tuple_rhash", types.type(*flow).size, {}, nullptr});
+  const auto buffer = types.find_by_name("xdp_buff", BtfKind::kStruct);
+  if (buffer) {
+    structs.push_back({"xdp_buff", types.type(*buffer).size, {}, nullptr, refresh_context});
+  }
   return structs;
 }
 

@@ -9,7 +9,9 @@
 // objects out after them; a struct which that BTF lacks, or all of them when there is none, has the
 // shape of Linux 6.18 as Debian builds it, as own_types.h lists it. The result is a small graph of
 // its own: pointers in the structs lead nowhere (they are void *), since there is nothing behind
-// them here.
+// them here, but for those from the buffer of a packet to its queue and device (device_images.h).
+// Of these only some members are kept up; the others are there by name, as kUnkeptTypeName, so that
+// the verifier can refuse them by it.
 //
 //   LMN_TRY(auto types, make_kernel_types(host_btf.get()));
 //   environment.kernel_types = types.get();            // what the verifier judges accesses by
@@ -25,6 +27,7 @@
 
 #include "base/result.h"
 #include "btf/btf.h"
+#include "kfuncs/device_images.h"
 #include "packet/conntrack_table.h"
 #include "packet/flow_table.h"
 #include "packet/kernel_struct.h"
@@ -37,6 +40,9 @@ Result<std::shared_ptr<const Btf>> make_kernel_types(const Btf* target);
 
 // Where the fields of `struct nf_conn` lie. REQUIRES: `types` of make_kernel_types.
 NfConnLayout nf_conn_layout(const Btf& types);
+
+// Where those of `struct xdp_buff` and of what it leads to lie. REQUIRES: as above.
+DeviceLayout device_layout(const Btf& types);
 
 // Where those of `struct flow_offload_tuple_rhash` lie. REQUIRES: as above.
 FlowLayout flow_layout(const Btf& types);

@@ -149,13 +149,11 @@ constexpr KfuncArg new_iterator(KfuncIterator kind) {
 // What a refused kfunc lacks; kNothing for the others.
 enum class Lack : std::uint8_t {
   kNothing,
-  kNoAsync,
   kNoCgroup,
   kNoCrypto,
   kNoFile,
   kNoKernelMemory,
   kNoKeys,
-  kNoPercpuObjects,
   kNoSkb,
   kNoStream,
   kNoTask,
@@ -168,8 +166,6 @@ constexpr std::string_view lack_words(Lack lack) {
   switch (lack) {
     case Lack::kNothing:
       return {};
-    case Lack::kNoAsync:
-      return "LMN cancels a timer where it is asked to: bpf_timer_cancel";
     case Lack::kNoCgroup:
       return "needs the cgroups of a kernel, which a user-space engine does not have";
     case Lack::kNoCrypto:
@@ -180,8 +176,6 @@ constexpr std::string_view lack_words(Lack lack) {
       return "gives a pointer to an object of the kernel, and there is no kernel here";
     case Lack::kNoKeys:
       return "needs the keyrings of a kernel, which a user-space engine does not have";
-    case Lack::kNoPercpuObjects:
-      return "LMN has no allocated per-CPU objects yet; use a per-CPU map";
     case Lack::kNoSkb:
       return "needs a socket buffer as context, which no XDP program has; use the bpf_xdp_ct_ form";
     case Lack::kNoStream:

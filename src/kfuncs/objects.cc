@@ -84,6 +84,25 @@ LMN_KFUNC_BODY(bpf_obj_drop_impl) {
 }
 LMN_KFUNC_BODY(bpf_obj_drop) { return kfunc_bpf_obj_drop_impl(r1, r2, r3, r4, r5, context); }
 
+// One part for each CPU, zeroed: the kernel's may hold what an earlier object left.
+LMN_KFUNC_BODY(bpf_percpu_obj_new_impl) {
+  ObjectLayout layout = *kfunc::as_pointer<const ObjectLayout>(r1);
+  layout.part_bytes = layout.size_bytes;
+  layout.size_bytes = ObjectLayout::part_stride(layout.part_bytes) * context->cpu_count;
+  return context->objects->allocate(layout);
+}
+LMN_KFUNC_BODY(bpf_percpu_obj_new) {
+  return kfunc_bpf_percpu_obj_new_impl(r1, r2, r3, r4, r5, context);
+}
+
+LMN_KFUNC_BODY(bpf_percpu_obj_drop_impl) {
+  context->objects->release(r1);
+  return 0;
+}
+LMN_KFUNC_BODY(bpf_percpu_obj_drop) {
+  return kfunc_bpf_percpu_obj_drop_impl(r1, r2, r3, r4, r5, context);
+}
+
 LMN_KFUNC_BODY(bpf_refcount_acquire_impl) { return context->objects->acquire(r1) ? r1 : 0; }
 LMN_KFUNC_BODY(bpf_refcount_acquire) {
   return kfunc_bpf_refcount_acquire_impl(r1, r2, r3, r4, r5, context);

@@ -64,6 +64,26 @@ constexpr OwnMember kFlowHash[] = {{"__u64", "node", 0}, {"struct flow_offload_t
 constexpr OwnMember kFlowPorts[] = {{"__be16", "source", 0}, {"__be16", "dest", 2}};
 constexpr OwnMember kFlowOptions[] = {{"__s32", "error", 0}};
 
+// What a program finds behind its context (bpf_cast_to_kern_ctx).
+constexpr OwnMember kNsCommon[] = {{"__u32", "inum", 24}};
+constexpr OwnMember kNet[] = {{"struct ns_common", "ns", 144}};
+constexpr OwnMember kPossibleNet[] = {{"struct net *", "net", 0}};
+constexpr OwnMember kNetDevice[] = {{"__u32", "mtu", 56},
+                                    {"int", "ifindex", 224},
+                                    {"struct lmn_possible_net", "nd_net", 264},
+                                    {"char[16]", "name", 280}};
+constexpr OwnMember kReceiveQueue[] = {{"struct net_device *", "dev", 0},
+                                       {"__u32", "queue_index", 8}};
+constexpr OwnMember kTransmitQueue[] = {{"struct net_device *", "dev", 0}};
+constexpr OwnMember kBuffer[] = {{"void *", "data", 0},
+                                 {"void *", "data_end", 8},
+                                 {"void *", "data_meta", 16},
+                                 {"void *", "data_hard_start", 24},
+                                 {"struct xdp_rxq_info *", "rxq", 32},
+                                 {"struct xdp_txq_info *", "txq", 40},
+                                 {"__u32", "frame_sz", 48},
+                                 {"__u32", "flags", 52}};
+
 constexpr OwnMember kFdb[] = {{"__u8[6]", "mac", 0},
                               {"__u16", "vlan_id", 6},
                               {"__u32", "ifindex", 8},
@@ -96,6 +116,13 @@ constexpr OwnStruct kStructs[] = {
     {"flow_offload_tuple_rhash", 88, kFlowHash},
     {"flow_ports", 4, kFlowPorts},
     {"bpf_flowtable_opts", 4, kFlowOptions},
+    {"ns_common", 80, kNsCommon, false, true, true},
+    {"net", 4288, kNet, false, true, true},
+    {"lmn_possible_net", 8, kPossibleNet, false, false},
+    {"net_device", 2496, kNetDevice, false, true, true},
+    {"xdp_rxq_info", 64, kReceiveQueue, false, true, true},
+    {"xdp_txq_info", 8, kTransmitQueue, false, true, true},
+    {"xdp_buff", 56, kBuffer, false, true, true},
     {"bpf_lmn_fdb", 16, kFdb, false, false},
     {"bpf_lmn_offsets", 12, kOffsets, false, false},
 };

@@ -32,6 +32,9 @@ struct OwnStruct {
   std::span<const OwnMember> members;
   bool is_union = false;
   bool is_of_kernel = true;  // taken from the target's BTF where that has it
+  // Only these members are kept up; the others that the target has are refused by name. Pointers to
+  // such structs lead to them.
+  bool is_partial = false;
 };
 
 struct OwnParam {

@@ -134,6 +134,15 @@ int DeferredCalls::start_work(std::uint64_t address, const Clock& clock) noexcep
   return 0;
 }
 
+int DeferredCalls::try_cancel(std::uint64_t address) noexcept {
+  constexpr int kIsRunning = -1;
+  const SpinGuard guard(lock_);
+  Call* call = find(Kind::kTimer, address);
+  if (call == nullptr) return -EINVAL;
+  if (call->is_running) return kIsRunning;
+  return disarm(*call) ? 1 : 0;
+}
+
 int DeferredCalls::cancel(std::uint64_t address, std::uint32_t running) noexcept {
   Call* call = nullptr;
   bool was_armed = false;

@@ -70,6 +70,10 @@ class DeferredCalls {
   // forgotten.
   int cancel(std::uint64_t address, std::uint32_t running) noexcept LMN_EXCLUDES(lock_);
 
+  // The same without waiting, and the function stays: 1 when it was armed, 0 when not, -EINVAL when
+  // there is none; -1 while the function runs, which then goes on as it would.
+  int try_cancel(std::uint64_t address) noexcept LMN_EXCLUDES(lock_);
+
   // The field is given up; or all fields of a map, whose memory may be gone already.
   void forget(std::uint64_t address) noexcept LMN_EXCLUDES(lock_);
   void forget_map(const Map& map) noexcept LMN_EXCLUDES(lock_);

@@ -50,7 +50,7 @@ ObjectHeap::Object* ObjectHeap::take(std::size_t size_class) noexcept {
 }
 
 std::uint64_t ObjectHeap::allocate(const ObjectLayout& layout) noexcept {
-  if (layout.size_bytes > kObjectBytesMax) return 0;
+  if (layout.size_bytes > (layout.part_bytes != 0 ? kPercpuBytesMax : kObjectBytesMax)) return 0;
   const std::uint32_t rounded = std::max(std::bit_ceil(layout.size_bytes), kPayloadMin);
   const auto size_class = static_cast<std::size_t>(std::countr_zero(rounded / kPayloadMin));
   Object* object = nullptr;
@@ -106,7 +106,7 @@ ObjectHeap::Found ObjectHeap::find(std::uint64_t address) const noexcept {
   const Object* object = bytes_at(address);
   if (object == nullptr) return {};
   return {address_of_bytes(object->payload()), object->layout.size_bytes, object->serial,
-          object->references.load(std::memory_order_acquire) == 0};
+          object->references.load(std::memory_order_acquire) == 0, object->layout.part_bytes};
 }
 
 bool ObjectHeap::acquire(std::uint64_t base) noexcept {

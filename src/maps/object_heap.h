@@ -55,12 +55,18 @@ struct ObjectLayout {
   std::array<std::uint16_t, kHeadsMax> head_offsets{};
   std::uint8_t pointer_count = 0;  // words that own an object each (__kptr)
   std::array<std::uint16_t, kPointersMax> pointer_offsets{};
+  // Of an object with a part for each CPU: the bytes of one part; 0: a plain one.
+  std::uint32_t part_bytes = 0;
+
+  // From one CPU's part to the next.
+  static constexpr std::uint32_t part_stride(std::uint32_t bytes) { return (bytes + 7) / 8 * 8; }
 };
 
 class ObjectHeap {
  public:
-  static constexpr std::uint32_t kObjectBytesMax = 4096;  // of the kernel's allocator
-  static constexpr std::size_t kHeapBytes = 64u << 20;    // address space; used as it is needed
+  static constexpr std::uint32_t kObjectBytesMax = 4096;       // of the kernel's allocator
+  static constexpr std::uint32_t kPercpuBytesMax = 32u << 10;  // all parts together
+  static constexpr std::size_t kHeapBytes = 64u << 20;  // address space; used as it is needed
   static constexpr std::uint32_t kHeadCountMax = 1u << 16;
 
   enum class Graph : std::uint8_t { kList, kTree };
@@ -81,8 +87,9 @@ class ObjectHeap {
   struct Found {
     std::uint64_t base = 0;
     std::uint32_t size_bytes = 0;
-    std::uint32_t serial = 0;  // of this allocation
-    bool is_dropped = false;   // nobody owns it any more
+    std::uint32_t serial = 0;      // of this allocation
+    bool is_dropped = false;       // nobody owns it any more
+    std::uint32_t part_bytes = 0;  // ObjectLayout's
   };
 
   // `epoch` outlives the heap; null: what is dropped waits for reclaim(). Errors: kLimitExceeded
@@ -93,6 +100,10 @@ class ObjectHeap {
   std::uint64_t allocate(const ObjectLayout& layout) noexcept LMN_EXCLUDES(lock_);
   // The object that holds the byte at `address`; also one that is dropped and not yet reclaimed.
   Found find(std::uint64_t address) const noexcept;
+  // Whether an object, one that is gone or one to come could lie there.
+  bool contains(std::uint64_t address) const noexcept {
+    return address - reinterpret_cast<std::uintptr_t>(memory_.data()) < kHeapBytes;
+  }
   // One more reference to the object that begins at `base`; false when there is none, or it is not
   // counted.
   bool acquire(std::uint64_t base) noexcept;
@@ -140,8 +151,8 @@ class ObjectHeap {
   static constexpr std::size_t kChunkBytes = 64u << 10;
   static constexpr std::size_t kChunkCount = kHeapBytes / kChunkBytes;
   static constexpr std::uint32_t kPayloadMin = 64;
-  static constexpr std::size_t kClassCount = 7;  // 64 to 4096 bytes
-  static_assert(kPayloadMin << (kClassCount - 1) == kObjectBytesMax);
+  static constexpr std::size_t kClassCount = 10;  // 64 bytes to 32 KiB
+  static_assert(kPayloadMin << (kClassCount - 1) == kPercpuBytesMax);
 
   ObjectHeap() = default;
   Object* take(std::size_t size_class) noexcept LMN_REQUIRES(lock_);

@@ -73,6 +73,8 @@ class PortDirectory {
   virtual std::optional<std::uint32_t> find_mtu(std::uint32_t /*ifindex*/) noexcept {
     return std::nullopt;
   }
+  // Its name; empty when there is no such port.
+  virtual std::string_view find_name(std::uint32_t /*ifindex*/) noexcept { return {}; }
 };
 
 // The keys of SYN cookies: chosen at random by the engine once, the same for all its workers.
@@ -211,12 +213,14 @@ struct RunContext {
   const FlowTable* flows = nullptr;             // null: no flow goes on by itself
   // The structs of the objects that calls give; empty: only their addresses are known.
   std::span<const KernelStruct> kernel_structs;
-  ObjectHeap* objects = nullptr;       // null: no allocated objects here
-  DeferredCalls* deferred = nullptr;   // null: no timers and works here
-  std::uint32_t deferred_running = 0;  // number of the call that runs now; 0: a program
-  TableSource* tables = nullptr;       // null: all tables stay as they are
+  KernelObjects* kernel_objects = nullptr;  // null: only calls lead to them
+  ObjectHeap* objects = nullptr;            // null: no allocated objects here
+  DeferredCalls* deferred = nullptr;        // null: no timers and works here
+  std::uint32_t deferred_running = 0;       // number of the call that runs now; 0: a program
+  TableSource* tables = nullptr;            // null: all tables stay as they are
   PrandomState prandom;
-  std::uint32_t cpu = 0;  // bpf_get_smp_processor_id and the slot of per-CPU maps
+  std::uint32_t cpu = 0;        // bpf_get_smp_processor_id and the slot of per-CPU maps
+  std::uint32_t cpu_count = 1;  // slots of per-CPU maps and objects
   std::uint32_t numa_node = 0;
   TrapSink* traps = nullptr;            // told why the checked interpreter stopped a run
   std::uint64_t trapped_count = 0;      // runs that the checked interpreter stopped; only goes up

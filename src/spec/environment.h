@@ -37,6 +37,9 @@ struct Environment {
   // Null where there is no kernel around the program, as in the engine: such an object is then a
   // handle that calls give and take, by the name of its type.
   const Btf* kernel_types = nullptr;
+  // What the numbers of kernel types in programs count (bpf_rdonly_cast): the types that they were
+  // relocated for. Null: kernel_types itself.
+  const Btf* numbered_types = nullptr;
 
   const HelperProto* find_helper(std::uint32_t id) const;
   // A kernel function that programs may call.

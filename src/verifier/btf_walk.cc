@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <optional>
 
+#include "abi/kfunc_proto.h"
 #include "verifier/state.h"
 
 namespace lmn {
@@ -97,6 +98,11 @@ class Walk {
         return refuse(EFAULT, fmt::format("field {} doesn't have size", member.name));
       }
       if (offset_ >= at + static_cast<std::int64_t>(extent->bytes)) continue;
+      if (btf_.type(member.type).name == kUnkeptTypeName) {
+        return refuse(EACCES, fmt::format("LMN does not keep up member {} of struct {}: it cannot "
+                                          "be read",
+                                          member.name, type.name));
+      }
       return look_at(type, member, *extent, goes_deeper);
     }
     return refuse(EINVAL,

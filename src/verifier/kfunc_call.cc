@@ -213,6 +213,10 @@ bool Explorer::check_kfunc_pointer(const KfuncProto& proto, std::size_t argument
       return check_resilient_lock(proto, index);
     case KfuncArgKind::kWorkqueue:
       return check_workqueue(index, facts);
+    case KfuncArgKind::kTimer:
+      if (given.kind == RegKind::kMapValue && given.flags == 0) return check_timer(index, {});
+      return reject(Rule::kCallArgument,
+                    fmt::format("arg#{} doesn't point to a map value", argument), {}, EINVAL);
     case KfuncArgKind::kCallback:
       facts.callback = given.target;
       if (given.kind == RegKind::kFunction) return true;

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <limits>
+#include <optional>
 
 #include "verifier/explorer.h"
 #include "verifier/kernel_object.h"
@@ -136,8 +137,9 @@ bool Explorer::set_cast_result(const KfuncProto& proto, const KfuncFacts& facts)
     if (result.target != 0) return true;
     return reject(Rule::kNotSupported, "the kernel's struct of the context is not known here");
   }
-  const BtfType* type = facts.constant < types->type_count()
-                            ? types->find(static_cast<std::uint32_t>(facts.constant))
+  const Btf& numbered = env_.numbered_types != nullptr ? *env_.numbered_types : *types;
+  const BtfType* type = facts.constant < numbered.type_count()
+                            ? numbered.find(static_cast<std::uint32_t>(facts.constant))
                             : nullptr;
   if (type != nullptr && type->kind == BtfKind::kVoid) {
     result = RegState::pointer(RegKind::kMemory, kReadOnly | kUntrusted);
@@ -147,8 +149,14 @@ bool Explorer::set_cast_result(const KfuncProto& proto, const KfuncFacts& facts)
     return reject(Rule::kCallArgument, "kfunc bpf_rdonly_cast type ID argument must be of a struct",
                   {}, EINVAL);
   }
+  const auto known = &numbered == types ? std::optional(static_cast<std::uint32_t>(facts.constant))
+                                        : types->find_by_name(type->name, type->kind);
+  if (!known) {
+    return reject(Rule::kNotSupported,
+                  fmt::format("kernel function {}: LMN has no struct {}", proto.name, type->name));
+  }
   result = RegState::pointer(RegKind::kBtfObject, kUntrusted);
-  result.target = static_cast<std::uint32_t>(facts.constant);
+  result.target = *known;
   return true;
 }
 

@@ -147,6 +147,7 @@ class EngineRunner final : public ObjectRunner {
   Result<void> prepare_again(TraceListener* trace) {
     Environment environment = Engine::environment(Strictness::kTrusted);
     environment.kernel_types = &engine_->kernel_tables().types();
+    environment.numbered_types = engine_->kernel_tables().target();
     std::vector<MapSpec> map_specs;
     for (const Map* map : program_->maps) map_specs.push_back(map->spec());
     LMN_TRY(const VerifiedProgram verified,

@@ -156,6 +156,22 @@ bool check_given_object(Call& call, std::uint8_t reg) {
   return true;
 }
 
+// An object with a part for each CPU. Whoever dropped it meanwhile: it stays until the run is over,
+// as in Linux until the RCU section is.
+bool check_percpu_object(Call& call, std::uint8_t reg) {
+  const Shadow& shadow = shadow_of(call, reg);
+  ObjectHeap* heap = call.machine.context->objects;
+  if (shadow.kind != ValueKind::kObject || heap == nullptr) {
+    return fail(call, TrapReason::kArgument, reg);
+  }
+  if (shadow.object != value_of(call, reg)) return fail(call, TrapReason::kArgumentModified, reg);
+  const ObjectHeap::Found found = heap->find(shadow.object);
+  if (found.part_bytes == 0) return fail(call, TrapReason::kArgument, reg);
+  if (found.serial != shadow.detail) return fail(call, TrapReason::kReleasedMemory, reg);
+  call.alloc_size_bytes = found.part_bytes;
+  return true;
+}
+
 // Locks are opened in the order of the program: one at a time, and only the one that is held.
 bool check_spin_lock(Call& call, std::uint8_t reg) {
   if (!check_map_field(call, reg, kSpinLockBytes)) return false;
@@ -304,7 +320,7 @@ bool check_argument(Call& call, std::uint8_t reg) {
     case ArgKind::kKptrXchgDest:
       return check_pointer_field(call, reg);
     case ArgKind::kPtrToPercpuBtfId:
-      return fail(call, TrapReason::kArgument, reg);  // refused when the image was built
+      return check_percpu_object(call, reg);
   }
   return fail(call, TrapReason::kArgument, reg);
 }
@@ -381,9 +397,10 @@ bool set_result(Call& call, std::uint64_t result) {
       return true;
     case RetKind::kPtrToBtfId:
       return set_taken_object(call, result);
-    case RetKind::kInteger:
     case RetKind::kPtrToPercpuObject:
-      return true;  // the pointers were refused when the image was built
+      return set_owned_memory(call, result, call.alloc_size_bytes, kMayRead | kMayWrite);
+    case RetKind::kInteger:
+      return true;
   }
   return true;
 }

@@ -49,9 +49,8 @@ bool is_argument_supported(ArgKind kind) {
     case ArgKind::kPtrToSockCommon:
     case ArgKind::kPtrToBtfId:
     case ArgKind::kKptrXchgDest:
-      return true;
     case ArgKind::kPtrToPercpuBtfId:
-      return false;
+      return true;
   }
   return false;
 }
@@ -60,7 +59,8 @@ bool is_result_supported(RetKind kind) {
   return kind == RetKind::kInteger || kind == RetKind::kVoid || kind == RetKind::kPtrToMapValue ||
          kind == RetKind::kPtrToMem || kind == RetKind::kPtrToDynptrMem ||
          kind == RetKind::kPtrToSocket || kind == RetKind::kPtrToSockCommon ||
-         kind == RetKind::kPtrToTcpSock || kind == RetKind::kPtrToBtfId;
+         kind == RetKind::kPtrToTcpSock || kind == RetKind::kPtrToBtfId ||
+         kind == RetKind::kPtrToPercpuObject;
 }
 
 bool is_proto_supported(const HelperProto& proto) {

@@ -23,6 +23,9 @@ constexpr std::uint64_t kSizeMax = 1u << 29;
 // sizeof(struct bpf_timer) and of bpf_wq.
 constexpr std::uint64_t kDeferredBytes = 16;
 
+// What the kernel has behind the context.
+constexpr std::string_view kContextStruct = "xdp_buff";
+
 constexpr std::uint32_t kSectionFlags =
     kKfRcuLock | kKfRcuUnlock | kKfPreemptDisable | kKfPreemptEnable | kKfIrqSave | kKfIrqRestore;
 
@@ -186,6 +189,8 @@ bool check_kernel_object(Call& call, std::uint8_t reg, const KfuncArg& arg) {
   if (shadow.detail >= structs.size() || structs[shadow.detail].name != arg.type_name) {
     return fail(call, TrapReason::kArgument, reg);
   }
+  // What was loaded from a map's value may only be looked at.
+  if ((shadow.rights & kMayOutlive) != 0) return fail(call, TrapReason::kArgument, reg);
   const bool is_counted = shadow.reference != kNoReference;
   if (is_counted && !is_held(call.machine, shadow.reference)) {
     return fail(call, TrapReason::kReleasedMemory, reg);
@@ -252,6 +257,7 @@ bool check_argument(Call& call, std::uint8_t reg) {
   switch (arg.kind) {
     case KfuncArgKind::kScalar:
     case KfuncArgKind::kConstScalar:
+    case KfuncArgKind::kKernelTypeId:
     case KfuncArgKind::kSize:
     case KfuncArgKind::kConstSize:
       return check_kind(call, reg, ValueKind::kScalar);
@@ -275,6 +281,7 @@ bool check_argument(Call& call, std::uint8_t reg) {
       return check_type_id(call, reg);
     case KfuncArgKind::kAllocObject:
     case KfuncArgKind::kRefcounted:
+    case KfuncArgKind::kPercpuObject:
       return check_object(call, reg, arg);
     case KfuncArgKind::kListNode:
     case KfuncArgKind::kRbNode:
@@ -294,8 +301,6 @@ bool check_argument(Call& call, std::uint8_t reg) {
     case KfuncArgKind::kTimer:
     case KfuncArgKind::kWorkqueue:
       return check_field(call, reg, kDeferredBytes, false);
-    case KfuncArgKind::kKernelTypeId:
-    case KfuncArgKind::kPercpuObject:
     case KfuncArgKind::kTaskWork:
       return fail(call, TrapReason::kArgument, reg);  // refused when the image was built
   }
@@ -418,7 +423,9 @@ bool set_kernel_object_result(Call& call, std::uint64_t result) {
   machine.set_scalar(0, result);
   if (result == 0) return true;
   const auto structs = machine.context->kernel_structs;
-  const auto found = std::ranges::find(structs, call.proto.ret_type_name, &KernelStruct::name);
+  const bool is_context = call.proto.ret == KfuncRet::kCtxObject;
+  const std::string_view name = is_context ? kContextStruct : call.proto.ret_type_name;
+  const auto found = std::ranges::find(structs, name, &KernelStruct::name);
   const bool is_known = found != structs.end();
   std::uint16_t reference = kNoReference;
   if ((call.proto.flags & kKfAcquire) != 0) {
@@ -437,6 +444,24 @@ bool set_kernel_object_result(Call& call, std::uint64_t result) {
   const auto which = static_cast<std::uint32_t>(found - structs.begin());
   machine.shadow[0] = Shadow::kernel_object(result, which, reference);
   return true;
+}
+
+// r0 is the address that was given, for reading whatever lies there. What it is known to lead to
+// stays known; where there is nothing to read, loads give zeros.
+void set_cast_result(Call& call, std::uint64_t result) {
+  Machine& machine = call.machine;
+  machine.value[0] = result;
+  machine.shadow[0] = Shadow::untrusted();
+  const Shadow& given = call.shadows[0];
+  if (given.kind == ValueKind::kContext) {
+    // The kernel has its own struct there, not what the program sees of it.
+    KernelObjects* kernel = machine.context->kernel_objects;
+    if (kernel != nullptr) machine.value[0] = kernel->context_object(*machine.context);
+    return;
+  }
+  if (!given.is_pointer()) return;
+  machine.shadow[0] = given;
+  machine.shadow[0].rights = kMayRead | kMayProbe;
 }
 
 // False: trapped.
@@ -458,6 +483,7 @@ bool set_result(Call& call, std::uint64_t result) {
       if (result != 0) set_memory_result(call, result);
       return true;
     case KfuncRet::kAllocObject:
+    case KfuncRet::kPercpuObject:
     case KfuncRet::kSameObject:
     case KfuncRet::kListNode:
     case KfuncRet::kRbNode:
@@ -469,9 +495,10 @@ bool set_result(Call& call, std::uint64_t result) {
       machine.set_scalar(0, result);
       return true;
     case KfuncRet::kCtxObject:
+      return set_kernel_object_result(call, result);
     case KfuncRet::kUntrusted:
-    case KfuncRet::kPercpuObject:
-      return true;  // refused when the image was built
+      set_cast_result(call, result);
+      return true;
   }
   return true;
 }

@@ -38,9 +38,9 @@ bool is_argument_supported(KfuncArgKind kind) {
     case KfuncArgKind::kResSpinLock:
     case KfuncArgKind::kTimer:
     case KfuncArgKind::kWorkqueue:
-      return true;
     case KfuncArgKind::kKernelTypeId:
     case KfuncArgKind::kPercpuObject:
+      return true;
     case KfuncArgKind::kTaskWork:
       return false;
   }
@@ -59,11 +59,10 @@ bool is_result_supported(KfuncRet ret) {
     case KfuncRet::kRbNode:
     case KfuncRet::kKernelObject:
     case KfuncRet::kArenaPointer:
-      return true;
     case KfuncRet::kCtxObject:
     case KfuncRet::kUntrusted:
     case KfuncRet::kPercpuObject:
-      return false;
+      return true;
   }
   return false;
 }

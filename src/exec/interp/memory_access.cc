@@ -87,7 +87,8 @@ Object heap_object(const Machine& machine, const Shadow& shadow) {
   return object;
 }
 
-// All of an object of the kernel may be read; what may be written, is_writable_part() says.
+// All of an object of the kernel may be read; what may be written, is_writable_part() says. One
+// that is made of the packet's state is made anew for each access.
 Object kernel_object(const Machine& machine, const Shadow& shadow) {
   Object object;
   if (shadow.reference != kNoReference && !is_held(machine, shadow.reference)) {
@@ -96,8 +97,13 @@ Object kernel_object(const Machine& machine, const Shadow& shadow) {
   }
   const auto structs = machine.context->kernel_structs;
   object.base = shadow.object;
-  object.size_bytes = shadow.detail < structs.size() ? structs[shadow.detail].size_bytes : 0;
   object.is_usable = true;
+  if (shadow.detail >= structs.size()) return object;
+  const KernelStruct& kernel_struct = structs[shadow.detail];
+  object.size_bytes = kernel_struct.size_bytes;
+  if (kernel_struct.refresh != nullptr) {
+    kernel_struct.refresh(*machine.context, reinterpret_cast<void*>(shadow.object));
+  }
   return object;
 }
 
@@ -352,9 +358,17 @@ Place check_access(Machine& machine, const Step* step, std::uint8_t base, std::u
   return grant(machine, step, demand);
 }
 
-std::uint64_t probe(Machine& machine, std::uint64_t address, std::uint32_t size_bytes) {
+std::uint64_t probe(Machine& machine, std::uint8_t reg, std::uint64_t address,
+                    std::uint32_t size_bytes) {
   std::uint8_t bytes[8] = {};
-  if (read_guest(&machine, address, {bytes, size_bytes}) != size_bytes) return 0;
+  const std::span<std::uint8_t> out(bytes, size_bytes);
+  RunContext& context = *machine.context;
+  std::size_t count = copy_from_any(machine, {&machine.shadow[reg], 1}, address, out);
+  if (count != size_bytes) count = read_guest(&machine, address, out);
+  if (count != size_bytes && context.kernel_objects != nullptr) {
+    count = context.kernel_objects->read(context, address, out);
+  }
+  if (count != size_bytes) return 0;
   std::uint64_t value = 0;
   std::memcpy(&value, bytes, size_bytes);
   return value;
@@ -444,12 +458,22 @@ const Step* load_context(Machine& machine, const Step* step, std::uint32_t size_
 
 void note_loaded_object(Machine& machine, std::uint8_t reg) {
   const ObjectHeap* heap = machine.context->objects;
-  if (heap == nullptr) return;
   const std::uint64_t address = machine.value[reg];
+  if (heap == nullptr || address == 0) return;
   const ObjectHeap::Found found = heap->find(address);
-  if (found.size_bytes == 0 || found.base != address) return;
-  machine.shadow[reg] = Shadow::object_of(address, found.serial, kNoReference);
-  machine.shadow[reg].rights = kMayOutlive;
+  if (found.size_bytes != 0 && found.base == address) {
+    machine.shadow[reg] = Shadow::object_of(address, found.serial, kNoReference);
+    machine.shadow[reg].rights = kMayOutlive;
+    return;
+  }
+  const KernelObjects* kernel = machine.context->kernel_objects;
+  if (const auto which = kernel != nullptr ? kernel->find(address) : std::nullopt) {
+    machine.shadow[reg] = Shadow::kernel_object(address, *which, kNoReference);
+    machine.shadow[reg].rights = kMayRead | kMayProbe | kMayOutlive;
+  } else if (heap->contains(address)) {
+    // Gone since it was stored: a load through it reads nothing, as BPF_PROBE_MEM.
+    machine.shadow[reg] = Shadow::untrusted();
+  }
 }
 
 void mark_written(Frame& frame, std::uint32_t offset, std::uint64_t size_bytes) {

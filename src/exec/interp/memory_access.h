@@ -33,8 +33,10 @@ struct Place {
   }
 };
 
-// What lies at an address that nobody vouches for; 0 where the program may not read.
-std::uint64_t probe(Machine& machine, std::uint64_t address, std::uint32_t size_bytes);
+// What lies at an address that nobody vouches for, which was made of the one in `reg`; 0 where the
+// program may not read.
+std::uint64_t probe(Machine& machine, std::uint8_t reg, std::uint64_t address,
+                    std::uint32_t size_bytes);
 
 // The memory of an instruction: `size_bytes` at base register + offset of `step`. Reading stack
 // bytes that were not written traps or gives zeros, by the strictness of the environment.

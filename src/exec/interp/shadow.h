@@ -100,7 +100,8 @@ enum : std::uint8_t {
   kMayRead = 1u << 0,
   kMayWrite = 1u << 1,
   // Of a number that came out of an object of the kernel: it may be the address of another, which
-  // is read with zeros where there is nothing to read.
+  // is read with zeros where there is nothing to read. Of a pointer: so is what lies beyond its
+  // object.
   kMayProbe = 1u << 2,
   // Of an object that was loaded from a map's value: it may be read on when its owner has dropped
   // it meanwhile, as under the kernel's RCU.
@@ -118,7 +119,8 @@ struct Shadow {
   ValueKind kind;
 
   bool is_scalar() const { return kind == ValueKind::kScalar; }
-  bool is_untrusted() const { return is_scalar() && (rights & kMayProbe) != 0; }
+  // Of packets `rights` 0 means all.
+  bool is_untrusted() const { return (rights & kMayProbe) != 0 && is_initialised(); }
   bool is_initialised() const { return kind != ValueKind::kUninit; }
   bool is_pointer() const { return is_initialised() && !is_scalar(); }
 

@@ -110,7 +110,7 @@ void note_store(const Machine& machine, const Place& place, const Step* step,
 template <int kWidth, bool kExtendsSign>
 const Step* probe_step(Machine& machine, const Step* step) {
   const auto offset = static_cast<std::uint64_t>(std::int64_t{step->off});
-  std::uint64_t value = probe(machine, machine.value[step->src] + offset, kWidth / 8);
+  std::uint64_t value = probe(machine, step->src, machine.value[step->src] + offset, kWidth / 8);
   if constexpr (kExtendsSign) value = alu<BPF_MOV, 64, kWidth>(0, value);
   machine.value[step->dst] = value;
   machine.shadow[step->dst] = kWidth == 64 ? Shadow::untrusted() : Shadow::scalar();
