@@ -17,8 +17,8 @@
 // larger free ones. Invariants: (1) a node other than the root's has an element or two children, or
 // a skip that could not be longer; (2) a block has exactly the children and elements that its node
 // counts; (3) both root tables, and both short ones, are equal between changes; (4) every change
-// makes a new state. Threads: one writer, under the owning
-// map's lock; readers: lpm_fast.h. Tested by lpm_test.cc.
+// makes a new state. Threads: one writer, under the owning map's lock; readers: lpm_fast.h.
+// Tested by lpm_test.cc.
 #pragma once
 
 #include <array>
