@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "kfuncs/lab_for_tests.h"
 #include "maps/arena_map.h"
 #include "maps/deferred_calls.h"
 #include "maps/map.h"
@@ -23,59 +24,6 @@
 
 namespace lmn {
 namespace {
-
-// A frame, a run, and memory that read_guest may read: what is registered, and nothing else.
-class Lab {
- public:
-  explicit Lab(std::size_t packet_size = 0) : packet(packet_size) {
-    for (std::size_t i = 0; i < packet_size; ++i) packet[i] = static_cast<std::uint8_t>(i + 1);
-    buff.data = packet.data();
-    buff.data_end = packet.data() + packet.size();
-    buff.data_meta = buff.data;
-    context.buff = &buff;
-    context.engine_state = this;
-    context.read_guest = &read;
-  }
-
-  std::int32_t call(std::string_view name, std::uint64_t r1 = 0, std::uint64_t r2 = 0,
-                    std::uint64_t r3 = 0, std::uint64_t r4 = 0, std::uint64_t r5 = 0) {
-    return static_cast<std::int32_t>(call_long(name, r1, r2, r3, r4, r5));
-  }
-  std::uint64_t call_long(std::string_view name, std::uint64_t r1 = 0, std::uint64_t r2 = 0,
-                          std::uint64_t r3 = 0, std::uint64_t r4 = 0, std::uint64_t r5 = 0) {
-    const HelperFn body = kfunc_function(name);
-    EXPECT_NE(body, nullptr) << name;
-    return body == nullptr ? ~0ull : body(r1, r2, r3, r4, r5, &context);
-  }
-  // Makes the bytes readable for the program; they stay where they are.
-  std::uint64_t add(std::span<const std::uint8_t> bytes) {
-    readable.push_back(bytes);
-    return reinterpret_cast<std::uintptr_t>(bytes.data());
-  }
-  std::uint64_t add(const std::string& text) {
-    return add({reinterpret_cast<const std::uint8_t*>(text.c_str()), text.size() + 1});
-  }
-
-  std::vector<std::uint8_t> packet;
-  std::vector<std::span<const std::uint8_t>> readable;
-  XdpBuff buff;
-  RunContext context;
-
- private:
-  static std::size_t read(void* state, std::uint64_t address,
-                          std::span<std::uint8_t> out) noexcept {
-    for (const auto& bytes : static_cast<Lab*>(state)->readable) {
-      const std::uint64_t offset = address - reinterpret_cast<std::uintptr_t>(bytes.data());
-      if (offset >= bytes.size()) continue;
-      const std::size_t count = std::min<std::size_t>(out.size(), bytes.size() - offset);
-      std::memcpy(out.data(), bytes.data() + offset, count);
-      return count;
-    }
-    return 0;
-  }
-};
-
-std::uint64_t at(void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
 // --- the tables
 
@@ -360,6 +308,68 @@ TEST(Strings, AreFollowedFor65536Bytes) {
 }
 
 // --- packets and maps
+
+// Two letters, and behind them nothing that could be read.
+TEST(Strings, EndWhereTheirMemoryDoes) {
+  Lab lab;
+  const std::array<std::uint8_t, 2> letters = {'a', 'b'};
+  const std::uint64_t cut = lab.add(letters);
+  const std::string abc = "abc";
+  const std::string z = "z";
+  const std::uint64_t whole = lab.add(abc);
+  const std::uint64_t other = lab.add(z);
+  EXPECT_EQ(lab.call("bpf_strlen", cut), -EFAULT);
+  EXPECT_EQ(lab.call("bpf_strcmp", cut, whole), -EFAULT);
+  EXPECT_EQ(lab.call("bpf_strcmp", whole, cut), -EFAULT);
+  EXPECT_EQ(lab.call("bpf_strcasecmp", cut, whole), -EFAULT);
+  EXPECT_EQ(lab.call("bpf_strchr", cut, 'z'), -EFAULT);
+  EXPECT_EQ(lab.call("bpf_strchr", cut, 'b'), 1);
+  EXPECT_EQ(lab.call("bpf_strchrnul", cut, 'z'), -EFAULT);
+  EXPECT_EQ(lab.call("bpf_strrchr", cut, 'a'), -EFAULT);
+  EXPECT_EQ(lab.call("bpf_strspn", cut, whole), -EFAULT);
+  EXPECT_EQ(lab.call("bpf_strspn", other, cut), -EFAULT);
+  EXPECT_EQ(lab.call("bpf_strcspn", other, cut), -EFAULT);
+  EXPECT_EQ(lab.call("bpf_strstr", whole, cut), -EFAULT);
+  EXPECT_EQ(lab.call("bpf_strstr", cut, whole), -EFAULT);
+  // A set that goes on for longer than a string may.
+  const std::vector<std::uint8_t> many(70'000, 'a');
+  EXPECT_EQ(lab.call("bpf_strspn", other, lab.add(many)), -E2BIG);
+}
+
+TEST(Dynptrs, WhatCannotBeReachedIsAnErrno) {
+  Lab lab(64);
+  std::array<std::uint8_t, 32> memory{};
+  Dynptr local = Dynptr::make(at(memory.data()), 32, Dynptr::kTypeLocal);
+  Dynptr fixed = local;
+  fixed.size_and_type |= Dynptr::kReadOnly;
+  Dynptr packet;
+  ASSERT_EQ(lab.call("bpf_dynptr_from_xdp", 0, 0, at(&packet)), 0);
+  lab.buff.data_end -= 32;  // the dynptr still says 64
+  EXPECT_EQ(lab.call("bpf_dynptr_memset", at(&packet), 40, 4, 1), -EINVAL);
+  EXPECT_EQ(lab.call("bpf_dynptr_copy", at(&fixed), 0, at(&packet), 40, 4), -EINVAL);
+  EXPECT_EQ(lab.call("bpf_dynptr_copy", at(&fixed), 30, at(&packet), 40, 4), -E2BIG);
+  EXPECT_EQ(lab.call("bpf_dynptr_copy", at(&fixed), 0, at(&packet), 62, 4), -E2BIG);
+  Dynptr none;
+  EXPECT_EQ(lab.call("bpf_dynptr_copy", at(&fixed), 0, at(&none), 0, 0), 0);
+  // By address: memory of nobody, in either half; no place to put it; a text without an end.
+  const std::array<std::uint8_t, 2> letters = {'a', 'b'};
+  const std::uint64_t cut = lab.add(letters);
+  constexpr std::uint64_t kKernelAddress = 0xffff'9000'0000'0000;
+  const char* const kBytes = "bpf_probe_read_kernel_dynptr";
+  const char* const kText = "bpf_probe_read_kernel_str_dynptr";
+  for (const char* const name : {kBytes, kText}) {
+    EXPECT_EQ(lab.call(name, at(&local), 0, 4, kKernelAddress), -EFAULT) << name;
+    EXPECT_EQ(lab.call(name, at(&local), 0, 4, 4096), -ERANGE) << name;
+    EXPECT_EQ(lab.call(name, at(&fixed), 0, 2, cut), -EINVAL) << name;
+    EXPECT_EQ(lab.call(name, at(&local), 30, 4, cut), -E2BIG) << name;
+  }
+  EXPECT_EQ(lab.call(kText, at(&local), 0, 2, cut), 2);
+  EXPECT_EQ(memory[0], 'a');
+  EXPECT_EQ(memory[1], 0) << "cut to the room, with its zero";
+  memory[0] = 7;
+  EXPECT_EQ(lab.call(kText, at(&local), 0, 8, cut), -EFAULT);
+  EXPECT_EQ(memory[0], 0);
+}
 
 TEST(Packet, PullingNeedsNothingInOneStretch) {
   Lab lab(64);

@@ -258,6 +258,61 @@ TEST_F(TableKfuncs, OffsetsAreFoundInThePacket) {
   EXPECT_EQ(call("bpf_lmn_metadata_rx_offsets", kNone, &out, 11u), -EINVAL);
 }
 
+// As far as they can be seen: what is cut, or no header, has no place.
+TEST_F(TableKfuncs, OffsetsOfHeadersThatAreCut) {
+  struct Case {
+    const char* name;
+    std::vector<std::uint8_t> packet;
+    int error;
+    Offsets expected;
+  };
+  const std::uint16_t ipv4 = htons(0x0800);
+  const std::uint16_t ipv6 = htons(0x86dd);
+  const Case cases[] = {
+      {"ipv4 cut", frame({8, 0, 0x45}, 30), 0, {14, 0, 0, ipv4, 0, 0, 0}},
+      {"ipv4 of 16 bytes", frame({8, 0, 0x44}, 60), 0, {14, 0, 0, ipv4, 0, 0, 0}},
+      {"ip options cut", frame({8, 0, 0x4f}, 60), 0, {14, 0, 0, ipv4, 0, 0, 0}},
+      {"tag cut", frame({0x81, 0}, 16), 0, {14, 0, 0, htons(0x8100), 0, 0, 0}},
+      {"udp cut",
+       frame({8, 0, 0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17}, 40),
+       0,
+       {14, 0, 0, ipv4, 17, 0, 0}},
+      {"nothing behind ip",
+       frame({8, 0, 0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17}, 34),
+       0,
+       {14, 0, 0, ipv4, 17, 0, 0}},
+      {"ipv6 cut", frame({0x86, 0xdd, 0x60}, 50), 0, {14, 0, 0, ipv6, 0, 0, 0}},
+      {"ipv6 of another version", frame({0x86, 0xdd, 0x45}, 80), 0, {14, 0, 0, ipv6, 0, 0, 0}},
+      {"icmpv6",
+       frame({0x86, 0xdd, 0x60, 0, 0, 0, 0, 8, 58, 64}, 80),
+       0,
+       {14, 54, 62, ipv6, 58, 0, 0}},
+      {"sctp",
+       frame({0x86, 0xdd, 0x60, 0, 0, 0, 0, 8, 132, 64}, 80),
+       0,
+       {14, 54, 66, ipv6, 132, 0, 0}},
+      {"routing header cut",
+       frame({0x86, 0xdd, 0x60, 0, 0, 0, 0, 8, 43, 64}, 58),
+       0,
+       {14, 0, 0, ipv6, 43, 0, 0}},
+      {"extensions without end",  // each says that another one follows
+       frame({0x86, 0xdd, 0x60, 0, 0, 0, 0, 8, 0, 64}, 160),
+       0,
+       {14, 0, 0, ipv6, 0, 0, 0}},
+  };
+  for (const Case& c : cases) {
+    set_packet(c.packet);
+    Offsets out{};
+    EXPECT_EQ(call("bpf_lmn_metadata_rx_offsets", kNone, &out, 12u), c.error) << c.name;
+    EXPECT_EQ(out.l3, c.expected.l3) << c.name;
+    EXPECT_EQ(out.l4, c.expected.l4) << c.name;
+    EXPECT_EQ(out.payload, c.expected.payload) << c.name;
+    EXPECT_EQ(out.l3_proto, c.expected.l3_proto) << c.name;
+    EXPECT_EQ(out.l4_proto, c.expected.l4_proto) << c.name;
+    EXPECT_EQ(out.flags, c.expected.flags) << c.name;
+  }
+}
+
 TEST_F(TableKfuncs, OffsetsGoBehindIpv6Extensions) {
   auto packet = frame({0x86, 0xdd, 0x60, 0, 0, 0, 0, 8, 0, 64}, 120);
   packet[54] = 44;  // hop-by-hop options of 8 bytes, then a fragment header
