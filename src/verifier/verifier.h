@@ -96,7 +96,7 @@ struct InsnFacts {
   std::uint16_t alignment = 0;
   std::int32_t offset_min = 0;
   std::int32_t offset_max = 0;
-  const MapSpec* map = nullptr;       // of a call, where it is the same on all paths
+  const MapSpec* map = nullptr;  // of a call, where it is the same on all paths
   bool has_several_maps = false;
   bool has_several_map_types = false;
 };
