@@ -39,6 +39,19 @@ bool has_defect(const ObjectSpec& spec) {
   return false;
 }
 
+// Programs that read what a device knows of a packet are loaded for that device. Loaders say so by
+// a flag, which no object file can; here the ports are the device.
+void bind_to_device(ObjectSpec& spec) {
+  for (ProgramSpec& program : spec.programs) {
+    const bool asks_device = std::ranges::any_of(program.kfuncs, [](const auto& kfunc) {
+      return kfunc.name.starts_with("bpf_xdp_metadata_rx_");
+    });
+    if (program.type == BPF_PROG_TYPE_XDP && asks_device) {
+      program.prog_flags |= BPF_F_XDP_DEV_BOUND_ONLY;
+    }
+  }
+}
+
 }  // namespace
 
 std::shared_ptr<const Btf> kernel_btf() {
@@ -78,6 +91,7 @@ Result<ObjectSpec> load_object_file(const std::string& path) {
     spec = read_object(bytes, options);
   }
   if (!spec) return make_error(std::move(spec).error().with_context(path));
+  bind_to_device(*spec);
   return spec;
 }
 
