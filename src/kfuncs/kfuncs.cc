@@ -167,13 +167,15 @@ constexpr std::string_view lack_words(Lack lack) {
     case Lack::kNothing:
       return {};
     case Lack::kNoCgroup:
-      return "needs the cgroups of a kernel, which a user-space engine does not have";
+      return "needs the cgroups of a kernel, which are not here; pass what the program needs in a "
+             "map";
     case Lack::kNoCrypto:
       return "crypto contexts are made by system-call programs of a kernel, which LMN does not run";
     case Lack::kNoFile:
-      return "needs an open file of a kernel, which a packet's program does not have";
+      return "needs an open file, which a packet's program does not have; pass its contents in a "
+             "map";
     case Lack::kNoKernelMemory:
-      return "gives a pointer to an object of the kernel, and there is no kernel here";
+      return "gives an object of the kernel's memory, and there is no kernel here; use bpf_obj_new";
     case Lack::kNoKeys:
       return "needs the keyrings of a kernel, which a user-space engine does not have";
     case Lack::kNoSkb:
@@ -181,11 +183,12 @@ constexpr std::string_view lack_words(Lack lack) {
     case Lack::kNoStream:
       return "LMN has no program streams yet; bpf_trace_printk prints to the engine's log";
     case Lack::kNoTask:
-      return "needs a task of a kernel, which a user-space engine does not have";
+      return "needs a task of a kernel, and a packet has none; pass what the program needs in a "
+             "map";
     case Lack::kNoXfrm:
-      return "needs the IPsec states of a kernel, which a user-space engine does not have";
+      return "needs the IPsec states of a kernel, which are not here; pass what is needed in a map";
     case Lack::kSleeping:
-      return "may sleep, which no XDP program may";
+      return "may sleep, which no XDP program may; bpf_probe_read_user_dynptr and its like do not";
     case Lack::kCrash:
       return "would crash the kernel; LMN stops a program with bpf_throw instead";
   }
