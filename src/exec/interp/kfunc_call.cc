@@ -38,6 +38,7 @@ struct Call {
   std::array<Shadow, 5> shadows{};
   std::uint64_t size_bytes = 0;           // of a sized memory argument
   Shadow used_object = Shadow::uninit();  // the dynptr or iterator that is used
+  Frame* used_frame = nullptr;            // where that lies
   std::uint8_t new_object_reg = 0;        // where one is made
   std::uint16_t released = kNoReference;  // of an object that the call takes over
 };
@@ -138,7 +139,10 @@ bool check_stack_object(Call& call, std::uint8_t reg, const KfuncArg& arg) {
     return fail(call, TrapReason::kArgument, reg);
   }
   // Of two dynptrs the read one comes last and is not what the result is made of.
-  if (!call.used_object.is_initialised()) call.used_object = *object;
+  if (!call.used_object.is_initialised()) {
+    call.used_object = *object;
+    call.used_frame = stack_place(call.machine, reg, slots_of(arg)).frame;
+  }
   return true;
 }
 
@@ -345,10 +349,10 @@ bool make_object(Call& call) {
   return true;
 }
 
-// Ends the object that r1 points to.
+// Ends the object that is used.
 void end_object(Call& call) {
   release(call.machine, call.used_object.reference);
-  drop_object(*reinterpret_cast<Frame*>(call.shadows[0].object), call.used_object.object);
+  drop_object(*call.used_frame, call.used_object.object);
 }
 
 // Interrupt states are restored in the reverse order of saving.
