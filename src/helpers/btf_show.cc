@@ -60,7 +60,7 @@ void BtfShow::put(std::string_view text) noexcept {
   const std::size_t room = out_.size() > length_ ? out_.size() - length_ : 0;
   if (room > 0) {
     const std::size_t count = std::min(text.size(), room - 1);
-    std::memcpy(out_.data() + length_, text.data(), count);
+    text.copy(out_.data() + length_, count);
     out_[length_ + count] = '\0';
   }
   length_ += text.size();
