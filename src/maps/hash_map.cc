@@ -119,12 +119,13 @@ void HashMap::retire_element(std::uint32_t element) noexcept {
 }
 
 const void* HashMap::key_of(const void* value, std::uint32_t&) const noexcept {
-  const auto* key = static_cast<const std::uint8_t*>(value) - fast_.key_stride;
-  const auto offset = static_cast<std::uint64_t>(key - fast_.elements);
+  // Any address may be asked for: numbers, since pointers may not be moved out of their object.
+  const auto address = reinterpret_cast<std::uintptr_t>(value) - fast_.key_stride;
+  const std::uint64_t offset = address - reinterpret_cast<std::uintptr_t>(fast_.elements);
   const SpinGuard guard(lock_);
   const bool is_element = offset % fast_.stride == 0 && offset / fast_.stride >= 1 &&
                           offset / fast_.stride <= table_.element_count();
-  return is_element ? key : nullptr;
+  return is_element ? fast_.elements + offset : nullptr;
 }
 
 }  // namespace lmn
