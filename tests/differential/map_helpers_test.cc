@@ -6,6 +6,7 @@
 // flags good and bad; after each call both sides' results, and now and then the elements, are
 // compared. Of a lookup only whether there is an element: the value is compared with the contents.
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -62,6 +63,13 @@ class MapHelpers : public testing::TestWithParam<Shape> {
  protected:
   void SetUp() override {
     if (auto reason = why_no_kernel_oracle()) GTEST_SKIP() << *reason;
+    // Ours runs as CPU 0, and per-CPU values are compared.
+    ASSERT_EQ(::sched_getaffinity(0, sizeof cpus_before_, &cpus_before_), 0);
+    cpu_set_t first;
+    CPU_ZERO(&first);
+    CPU_SET(0, &first);
+    if (::sched_setaffinity(0, sizeof first, &first) != 0) GTEST_SKIP() << "cannot stay on CPU 0";
+    is_pinned_ = true;
     const Shape& shape = GetParam();
     MapSpec spec;
     spec.name = "helped";
@@ -163,6 +171,12 @@ class MapHelpers : public testing::TestWithParam<Shape> {
 
   void compare_contents() { ASSERT_TRUE(contents_of(*ours_) == kernel_.entries()); }
 
+  void TearDown() override {
+    if (is_pinned_) ::sched_setaffinity(0, sizeof cpus_before_, &cpus_before_);
+  }
+
+  cpu_set_t cpus_before_;
+  bool is_pinned_ = false;
   NoHost host_;
   std::unique_ptr<Map> ours_;
   KernelMap kernel_;
