@@ -134,8 +134,8 @@ Result<void> CoreRelocator::relocate(CodeSection& code, const BtfCoreRecord& rec
 Result<void> spoil(ObjectDraft& draft, CodeSection& code, std::uint32_t slot, Error error) {
   error.location = place_in(code.name, std::uint64_t{slot} * kSlotBytes);
   LMN_TRY(const std::uint32_t index, draft.add_error(std::move(error)));
-  const Reference broken{slot, ReferenceKind::kBroken, index, 0};
-  auto at = std::ranges::lower_bound(code.references, slot, {}, &Reference::slot);
+  const SlotReference broken{slot, ReferenceKind::kBroken, index, 0};
+  auto at = std::ranges::lower_bound(code.references, slot, {}, &SlotReference::slot);
   if (at != code.references.end() && at->slot == slot) {
     if (at->kind != ReferenceKind::kBroken) *at = broken;
   } else {

@@ -63,14 +63,14 @@ class ProgramLinker {
  private:
   Result<void> append(std::uint32_t function_index);
   Result<void> follow(std::uint32_t function_index);
-  Result<void> apply(std::size_t at, const Reference& reference);
+  Result<void> apply(std::size_t at, const SlotReference& reference);
   Result<void> apply_call(std::size_t at, std::uint32_t target);
-  Result<void> apply_kconfig(std::size_t at, const Reference& reference);
+  Result<void> apply_kconfig(std::size_t at, const SlotReference& reference);
   Result<void> check_unreferenced(std::size_t at, const Function& function, std::uint32_t slot);
   Result<void> spoil(std::size_t at, const Error& error);
   Result<void> spoil(std::size_t at, const Function& function, std::uint32_t slot,
                      std::string message);
-  std::span<const Reference> references_of(const Function& function) const;
+  std::span<const SlotReference> references_of(const Function& function) const;
   std::uint32_t use_map(std::uint32_t map);
   template <typename Ref>
   Result<std::uint32_t> use_extern(std::uint32_t target, std::vector<Ref>& refs);
@@ -142,11 +142,11 @@ Result<void> ProgramLinker::append(std::uint32_t function_index) {
   return follow(function_index);
 }
 
-std::span<const Reference> ProgramLinker::references_of(const Function& function) const {
+std::span<const SlotReference> ProgramLinker::references_of(const Function& function) const {
   const auto& all = draft_.code[function.code].references;
-  const auto first = std::ranges::lower_bound(all, function.first, {}, &Reference::slot);
+  const auto first = std::ranges::lower_bound(all, function.first, {}, &SlotReference::slot);
   const auto last =
-      std::ranges::lower_bound(all, function.first + function.count, {}, &Reference::slot);
+      std::ranges::lower_bound(all, function.first + function.count, {}, &SlotReference::slot);
   return {first, last};
 }
 
@@ -159,7 +159,7 @@ Result<void> ProgramLinker::follow(std::uint32_t function_index) {
   for (std::uint32_t i = 0; i < function.count; ++i) {
     const std::uint32_t slot = function.first + i;
     if (!references.empty() && references.front().slot == slot) {
-      const Reference reference = references.front();
+      const SlotReference reference = references.front();
       references = references.subspan(1);
       if (slots_[base + i].is_lddw() && i + 1 == function.count) {
         return refuse(function, slot, "half a 64-bit load at the end of a function");
@@ -200,7 +200,7 @@ Result<void> ProgramLinker::check_unreferenced(std::size_t at, const Function& f
   return {};
 }
 
-Result<void> ProgramLinker::apply(std::size_t at, const Reference& reference) {
+Result<void> ProgramLinker::apply(std::size_t at, const SlotReference& reference) {
   RawInsn& insn = slots_[at];
   switch (reference.kind) {
     case ReferenceKind::kMap:
@@ -267,7 +267,7 @@ Result<void> ProgramLinker::apply_call(std::size_t at, std::uint32_t target) {
   return {};
 }
 
-Result<void> ProgramLinker::apply_kconfig(std::size_t at, const Reference& reference) {
+Result<void> ProgramLinker::apply_kconfig(std::size_t at, const SlotReference& reference) {
   const Extern& source = draft_.externs[reference.target];
   const KconfigExtern& variable = draft_.spec.kconfig[source.kconfig];
   LMN_ASSERT(draft_.kconfig_map.has_value());

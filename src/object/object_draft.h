@@ -47,7 +47,9 @@ enum class ReferenceKind : std::uint8_t {
   kBroken,           // target: ObjectDraft::errors; whoever runs this slot cannot be loaded
 };
 
-struct Reference {
+// Not just Reference: the verifier has a type of that name, and to the linker the vectors of both
+// would be one.
+struct SlotReference {
   std::uint32_t slot = 0;  // in its code section
   ReferenceKind kind = ReferenceKind::kBroken;
   std::uint32_t target = 0;
@@ -59,7 +61,7 @@ struct CodeSection {
   std::string_view name;      // without a leading '?'
   bool is_autoload = true;
   std::vector<RawInsn> slots;
-  std::vector<Reference> references;
+  std::vector<SlotReference> references;
   std::vector<BtfLineRecord> lines;                                 // sorted by offset
   std::unordered_map<std::uint32_t, std::uint32_t> function_types;  // slot -> FUNC
 };

@@ -26,11 +26,11 @@ class ReferenceReader {
   Result<void> read(const ElfSection& relocations);
 
  private:
-  Result<Reference> resolve(const RawInsn& insn, const ElfRelocation& relocation);
-  Result<Reference> resolve_extern(const RawInsn& insn, std::uint32_t symbol_index);
-  Result<Reference> resolve_function(const ElfSymbol& symbol, std::int64_t offset,
-                                     ReferenceKind kind);
-  Result<Reference> resolve_data(const RawInsn& insn, const ElfSymbol& symbol);
+  Result<SlotReference> resolve(const RawInsn& insn, const ElfRelocation& relocation);
+  Result<SlotReference> resolve_extern(const RawInsn& insn, std::uint32_t symbol_index);
+  Result<SlotReference> resolve_function(const ElfSymbol& symbol, std::int64_t offset,
+                                         ReferenceKind kind);
+  Result<SlotReference> resolve_data(const RawInsn& insn, const ElfSymbol& symbol);
   std::unexpected<Error> refuse(std::string message, std::string remedy = {}) const {
     return error_at(code_.name, offset_, std::move(message), std::move(remedy));
   }
@@ -52,7 +52,7 @@ Result<void> ReferenceReader::read(const ElfSection& section) {
     auto reference = resolve(code_.slots[slot], relocation);
     if (!reference) {
       LMN_TRY(const std::uint32_t index, draft_.add_error(std::move(reference).error()));
-      reference = Reference{0, ReferenceKind::kBroken, index, 0};
+      reference = SlotReference{0, ReferenceKind::kBroken, index, 0};
     }
     reference->slot = static_cast<std::uint32_t>(slot);
     code_.references.push_back(*reference);
@@ -60,7 +60,8 @@ Result<void> ReferenceReader::read(const ElfSection& section) {
   return {};
 }
 
-Result<Reference> ReferenceReader::resolve(const RawInsn& insn, const ElfRelocation& relocation) {
+Result<SlotReference> ReferenceReader::resolve(const RawInsn& insn,
+                                               const ElfRelocation& relocation) {
   const ElfSymbol& symbol = draft_.elf.symbols()[relocation.symbol];
   const std::string_view label = draft_.elf.symbol_label(symbol);
   if (!insn.is_call() && !insn.is_lddw()) {
@@ -90,7 +91,8 @@ Result<Reference> ReferenceReader::resolve(const RawInsn& insn, const ElfRelocat
   return resolve_data(insn, symbol);
 }
 
-Result<Reference> ReferenceReader::resolve_extern(const RawInsn& insn, std::uint32_t symbol_index) {
+Result<SlotReference> ReferenceReader::resolve_extern(const RawInsn& insn,
+                                                      std::uint32_t symbol_index) {
   const std::string_view name = draft_.elf.symbols()[symbol_index].name;
   auto found = draft_.extern_of_symbol.find(symbol_index);
   if (found == draft_.extern_of_symbol.end()) {
@@ -101,7 +103,7 @@ Result<Reference> ReferenceReader::resolve_extern(const RawInsn& insn, std::uint
                         "__ksym if it is the kernel's");
   }
   const Extern& target = draft_.externs[found->second];
-  Reference reference{0, ReferenceKind::kKsym, found->second, 0};
+  SlotReference reference{0, ReferenceKind::kKsym, found->second, 0};
   switch (target.kind) {
     case ExternKind::kKconfig:
       reference.kind = ReferenceKind::kKconfig;
@@ -117,8 +119,8 @@ Result<Reference> ReferenceReader::resolve_extern(const RawInsn& insn, std::uint
   return reference;
 }
 
-Result<Reference> ReferenceReader::resolve_function(const ElfSymbol& symbol, std::int64_t offset,
-                                                    ReferenceKind kind) {
+Result<SlotReference> ReferenceReader::resolve_function(const ElfSymbol& symbol,
+                                                        std::int64_t offset, ReferenceKind kind) {
   const std::string_view label = draft_.elf.symbol_label(symbol);
   const auto code = draft_.code_of_section(symbol.section);
   if (!code) {
@@ -132,26 +134,26 @@ Result<Reference> ReferenceReader::resolve_function(const ElfSymbol& symbol, std
     return refuse(fmt::format("no function starts at {} of section '{}' ('{}'{:+d})", start,
                               draft_.code[*code].name, label, offset));
   }
-  return Reference{0, kind, *function, 0};
+  return SlotReference{0, kind, *function, 0};
 }
 
-Result<Reference> ReferenceReader::resolve_data(const RawInsn& insn, const ElfSymbol& symbol) {
+Result<SlotReference> ReferenceReader::resolve_data(const RawInsn& insn, const ElfSymbol& symbol) {
   const std::string_view label = draft_.elf.symbol_label(symbol);
   const bool is_section = symbol.type == elf::kSection;
   if (symbol.value > UINT32_MAX)
     return refuse(fmt::format("'{}' at offset {}", label, symbol.value));
   const auto value = static_cast<std::uint32_t>(symbol.value);
   if (draft_.arena_map && symbol.section == draft_.arena_section) {
-    return Reference{0, ReferenceKind::kMapValue, *draft_.arena_map, value};
+    return SlotReference{0, ReferenceKind::kMapValue, *draft_.arena_map, value};
   }
   if (auto data = draft_.data_map_of_section.find(symbol.section);
       data != draft_.data_map_of_section.end()) {
-    return Reference{0, ReferenceKind::kMapValue, data->second, value};
+    return SlotReference{0, ReferenceKind::kMapValue, data->second, value};
   }
   const std::uint64_t offset =
       symbol.value + (is_section ? static_cast<std::uint32_t>(insn.imm) : 0);
   if (auto map = draft_.map_at.find({symbol.section, offset}); map != draft_.map_at.end()) {
-    return Reference{0, ReferenceKind::kMap, map->second, 0};
+    return SlotReference{0, ReferenceKind::kMap, map->second, 0};
   }
   const std::string_view section = draft_.elf.section(symbol.section).name;
   return refuse(fmt::format("'{}' at offset {} of section '{}' is neither a map nor a variable",
@@ -175,8 +177,8 @@ Result<void> collect_references(ObjectDraft& draft) {
     LMN_CHECK_OK(ReferenceReader(draft, *code).read(section));
   }
   for (CodeSection& code : draft.code) {
-    sort_keeping_order(code.references, &Reference::slot);
-    auto twice = std::ranges::adjacent_find(code.references, {}, &Reference::slot);
+    sort_keeping_order(code.references, &SlotReference::slot);
+    auto twice = std::ranges::adjacent_find(code.references, {}, &SlotReference::slot);
     if (twice != code.references.end()) {
       return error_at(code.name, std::uint64_t{twice->slot} * kSlotBytes,
                       "two relocations for one instruction");

@@ -441,7 +441,7 @@ bool set_kernel_object_result(Call& call, std::uint64_t result) {
       machine.fail_at_limit(call.step, TrapReason::kTooManyReferences, kReferencesMax);
       return false;
     }
-    Reference& held = machine.references[machine.reference_count - 1u];
+    HeldReference& held = machine.references[machine.reference_count - 1u];
     held.object = result;
     if (is_known) held.give_back = found->give_back;
   }
@@ -545,7 +545,7 @@ void set_kfunc_callback_arguments(Machine& machine, std::span<const std::uint64_
 
 void release_held_objects(Machine& machine) {
   for (std::size_t i = 0; i < machine.reference_count; ++i) {
-    const Reference& held = machine.references[i];
+    const HeldReference& held = machine.references[i];
     if (held.object == 0) continue;
     if (held.give_back != nullptr) {
       held.give_back(*machine.context, reinterpret_cast<void*>(held.object));

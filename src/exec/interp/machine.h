@@ -68,7 +68,7 @@ struct Frame {
 };
 
 // Memory that a helper gave the program to own until it releases it.
-struct Reference {
+struct HeldReference {
   std::uint16_t number;
   std::uint32_t helper_id;   // 0: of a kernel function
   std::uint64_t object = 0;  // of bpf_obj_new, or 0
@@ -114,7 +114,7 @@ struct Machine {
   std::uint32_t preempt_depth = 0;
   alignas(8) std::array<std::uint8_t, 8> no_page;  // stands for arena bytes that are not there
   Trap trap;
-  std::array<Reference, kReferencesMax> references;
+  std::array<HeldReference, kReferencesMax> references;
   std::array<Frame, kFramesMax> frames;
 
   void set_scalar(std::uint8_t reg, std::uint64_t number) {

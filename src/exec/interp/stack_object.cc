@@ -39,7 +39,7 @@ const Shadow* find_stack_object(const Machine& machine, std::uint8_t reg, std::s
 bool is_held(const Machine& machine, std::uint16_t number) {
   const auto* end = machine.references.data() + machine.reference_count;
   return std::find_if(machine.references.data(), end,
-                      [number](const Reference& held) { return held.number == number; }) != end;
+                      [number](const HeldReference& held) { return held.number == number; }) != end;
 }
 
 std::uint16_t acquire(Machine& machine, std::uint32_t helper_id) {
@@ -53,7 +53,7 @@ void release(Machine& machine, std::uint16_t number) {
   auto* end = machine.references.data() + machine.reference_count;
   machine.reference_count = static_cast<std::uint16_t>(
       std::remove_if(machine.references.data(), end,
-                     [number](const Reference& held) { return held.number == number; }) -
+                     [number](const HeldReference& held) { return held.number == number; }) -
       machine.references.data());
 }
 
