@@ -15,16 +15,16 @@
 namespace lmn {
 
 // It leaves all frames at once; but a helper that called back could not be unwound.
-Flow Explorer::check_throw() {
-  if (!check_nothing_held("bpf_throw", false)) return Flow::kRefused;
+StepResult Explorer::check_throw() {
+  if (!check_nothing_held("bpf_throw", false)) return StepResult::kRefused;
   for (const FrameState& frame : state_->frames) {
     if (!frame.is_callback && root_ != exception_callback_) continue;
     reject(Rule::kCallback, fmt::format("bpf_throw kfunc (insn {}) cannot be called from callback "
                                         "subprog {}",
                                         at_, frame.subprogram));
-    return Flow::kRefused;
+    return StepResult::kRefused;
   }
-  return Flow::kPathEnds;
+  return StepResult::kPathEnds;
 }
 
 // Whether the function that is to get what the program throws can do so.

@@ -191,14 +191,14 @@ bool Explorer::explore(PathState initial) {
   if (options_.listener != nullptr) options_.listener->on_walk(root_);
   while (true) {
     switch (step()) {
-      case Flow::kRefused:
+      case StepResult::kRefused:
         return false;
-      case Flow::kNext:
+      case StepResult::kNext:
         at_ += slot_count(insn_at(at_).op);
         break;
-      case Flow::kJumped:
+      case StepResult::kJumped:
         break;
-      case Flow::kPathEnds:
+      case StepResult::kPathEnds:
         end_path();
         if (!take_next_path()) return true;
         break;
@@ -206,11 +206,11 @@ bool Explorer::explore(PathState initial) {
   }
 }
 
-Flow Explorer::step() {
+StepResult Explorer::step() {
   if (++processed_ > options_.processed_max) {
     reject(Rule::kComplexity,
            fmt::format("BPF program is too large. Processed {} insn", processed_));
-    return Flow::kRefused;
+    return StepResult::kRefused;
   }
   has_history_entry_ = false;
   state_->insn = at_;
@@ -219,9 +219,9 @@ Flow Explorer::step() {
   if (is_point(at_, kPrunePoint)) {
     switch (visit_known_states()) {
       case Visit::kIncluded:
-        return Flow::kPathEnds;
+        return StepResult::kPathEnds;
       case Visit::kRefused:
-        return Flow::kRefused;
+        return StepResult::kRefused;
       case Visit::kNew:
         break;
     }
@@ -229,7 +229,7 @@ Flow Explorer::step() {
   if (is_point(at_, kJumpPoint)) push_history({});
   if (is_point(at_, kDeferred)) {
     refuse_deferred();
-    return Flow::kRefused;
+    return StepResult::kRefused;
   }
   facts_.insns[at_].is_seen = true;
   previous_ = at_;
@@ -255,7 +255,7 @@ void Explorer::refuse_deferred() {
   }
 }
 
-Flow Explorer::execute(const Insn& insn) {
+StepResult Explorer::execute(const Insn& insn) {
   switch (op_class(insn.op)) {
     case OpClass::kAlu:
     case OpClass::kByteSwap:
@@ -269,7 +269,7 @@ Flow Explorer::execute(const Insn& insn) {
     case OpClass::kJump:
       ++jumps_;
       at_ = jump_target(InsnIndex{at_}, insn)->value;
-      return Flow::kJumped;
+      return StepResult::kJumped;
     case OpClass::kBranch:
       ++jumps_;
       return insn.op == Op::kMayGoto ? check_may_goto(insn) : check_branch(insn);
@@ -284,12 +284,12 @@ Flow Explorer::execute(const Insn& insn) {
     case OpClass::kLegacy:
       reject(Rule::kCallArgument,
              "BPF_LD_[ABS|IND] instructions not allowed for this program type");
-      return Flow::kRefused;
+      return StepResult::kRefused;
   }
-  return Flow::kRefused;
+  return StepResult::kRefused;
 }
 
-Flow Explorer::execute_lddw(const Insn& insn) {
+StepResult Explorer::execute_lddw(const Insn& insn) {
   RegState& dst = reg(insn.dst);
   switch (insn.src) {
     case BPF_PSEUDO_MAP_IDX:
@@ -299,27 +299,27 @@ Flow Explorer::execute_lddw(const Insn& insn) {
       const bool is_value = insn.src == BPF_PSEUDO_MAP_IDX_VALUE;
       if (is_value && program_.maps()[index].type == BPF_MAP_TYPE_ARENA) {
         dst = RegState::unknown();  // where user space has it
-        return Flow::kNext;
+        return StepResult::kNext;
       }
       dst = RegState::pointer(is_value ? RegKind::kMapValue : RegKind::kMap);
       dst.map = &program_.maps()[index];
       if (is_value) dst.offset = static_cast<std::int32_t>(insn.imm >> 32);
-      return Flow::kNext;
+      return StepResult::kNext;
     }
     case BPF_PSEUDO_FUNC:
       dst = RegState::pointer(RegKind::kFunction);
       dst.target = *program_.callee_of(InsnIndex{at_});
-      return Flow::kNext;
+      return StepResult::kNext;
     case 0:
       dst = RegState::constant(static_cast<std::uint64_t>(insn.imm));
-      return Flow::kNext;
+      return StepResult::kNext;
     default:
       reject(Rule::kCallArgument, "unrecognized bpf_ld_imm64 insn");
-      return Flow::kRefused;
+      return StepResult::kRefused;
   }
 }
 
-Flow Explorer::execute_memory(const Insn& insn) {
+StepResult Explorer::execute_memory(const Insn& insn) {
   MemoryAccess access;
   access.insn = &insn;
   access.offset = insn.off;
@@ -335,12 +335,12 @@ Flow Explorer::execute_memory(const Insn& insn) {
   access.pointer = insn.dst;
   if (reads_src(insn.op)) {
     access.value = insn.src;
-    if (!check_readable(insn.src)) return Flow::kRefused;
+    if (!check_readable(insn.src)) return StepResult::kRefused;
   }
   return flow(check_readable(insn.dst) && check_access(access));
 }
 
-Flow Explorer::execute_call(const Insn& insn) {
+StepResult Explorer::execute_call(const Insn& insn) {
   if (is_function_call(insn)) return check_function_call(insn);
   if (is_helper_call(insn)) return flow(check_helper_call(insn));
   return check_kfunc_call(insn);

@@ -122,7 +122,7 @@ struct LockUse {
 };
 
 // How the walk goes on after an instruction.
-enum class Flow : std::uint8_t { kNext, kJumped, kPathEnds, kRefused };
+enum class StepResult : std::uint8_t { kNext, kJumped, kPathEnds, kRefused };
 
 enum class Inclusion : std::uint8_t { kLoose, kExact, kWithin };
 
@@ -154,12 +154,12 @@ class Explorer {
   // --- explorer.cc
   bool walk_all();
   bool explore(PathState initial);
-  Flow step();
+  StepResult step();
   void refuse_deferred();
-  Flow execute(const Insn& insn);
-  Flow execute_lddw(const Insn& insn);
-  Flow execute_memory(const Insn& insn);
-  Flow execute_call(const Insn& insn);
+  StepResult execute(const Insn& insn);
+  StepResult execute_lddw(const Insn& insn);
+  StepResult execute_memory(const Insn& insn);
+  StepResult execute_call(const Insn& insn);
   void end_path();
   bool take_next_path();
   PathState* push_branch(std::uint32_t to);
@@ -168,7 +168,7 @@ class Explorer {
   void note_stack_read(std::uint32_t frame, std::int64_t from, std::int64_t to);
   bool find_points();
   bool reject(Rule rule, std::string kernel, std::string words = {}, int errno_value = 0);
-  Flow flow(bool ok) { return ok ? Flow::kNext : Flow::kRefused; }
+  StepResult flow(bool ok) { return ok ? StepResult::kNext : StepResult::kRefused; }
   std::size_t bytes_of(const PathState& state) const;
 
   const Insn& insn_at(std::uint32_t at) const { return program_.spec().insns[at]; }
@@ -201,8 +201,8 @@ class Explorer {
   bool access_arena(const MemoryAccess& access);
 
   // --- jump.cc
-  Flow check_branch(const Insn& insn);
-  Flow check_may_goto(const Insn& insn);
+  StepResult check_branch(const Insn& insn);
+  StepResult check_may_goto(const Insn& insn);
   int known_branch(Condition condition, const RegState& a, const RegState& b, bool is_low) const;
   bool walk_both(const Insn& insn, Condition condition, bool is_low, bool has_source,
                  const RegState& constant);
@@ -286,7 +286,7 @@ class Explorer {
 
   // --- kfunc_call.cc
   const KfuncProto* kfunc_of(const Insn& insn) const;
-  Flow check_kfunc_call(const Insn& insn);
+  StepResult check_kfunc_call(const Insn& insn);
   bool check_kfunc_section(const KfuncProto& proto);
   bool check_kfunc_arguments(const KfuncProto& proto, KfuncFacts& facts);
   bool check_kfunc_pointer(const KfuncProto& proto, std::size_t argument, KfuncFacts& facts);
@@ -367,7 +367,7 @@ class Explorer {
   bool is_in_rcu() const;
 
   // --- exception.cc
-  Flow check_throw();
+  StepResult check_throw();
   bool check_exception_callback();
 
   // --- dynptr.cc
@@ -399,14 +399,14 @@ class Explorer {
   void forget_rcu_protection();
 
   // --- subprogram.cc
-  Flow check_function_call(const Insn& insn);
-  Flow call_static(std::uint32_t callee);
+  StepResult check_function_call(const Insn& insn);
+  StepResult call_static(std::uint32_t callee);
   bool call_global(std::uint32_t callee);
   bool check_global_argument(std::uint32_t callee, const FunctionArg& argument, std::uint8_t index);
   bool check_global_object(const FunctionArg& argument, std::uint8_t index);
   bool check_memory_argument(std::uint8_t index, std::uint32_t size);
-  Flow check_exit();
-  Flow leave_frame();
+  StepResult check_exit();
+  StepResult leave_frame();
   bool return_from_tail_call();
   bool push_callback(const HelperProto& proto, const CallFacts& facts);
   void set_callback_arguments(const HelperProto& proto, const CallFacts& facts,

@@ -132,10 +132,10 @@ void mark_at_end(PathState& state, std::uint8_t index, bool is_past) {
 
 }  // namespace
 
-Flow Explorer::check_branch(const Insn& insn) {
+StepResult Explorer::check_branch(const Insn& insn) {
   const bool uses_register = reads_src(insn.op);
-  if (uses_register && !check_readable(insn.src)) return Flow::kRefused;
-  if (!check_readable(insn.dst)) return Flow::kRefused;
+  if (uses_register && !check_readable(insn.src)) return StepResult::kRefused;
+  if (!check_readable(insn.dst)) return StepResult::kRefused;
   const Condition condition = condition_of(insn.op);
   const bool is_low = width_bits(insn.op) == 32;
   const RegState constant = RegState::constant(static_cast<std::uint64_t>(insn.imm));
@@ -144,7 +144,7 @@ Flow Explorer::check_branch(const Insn& insn) {
   const bool are_packets = is_packet_or_end(a) && is_packet_or_end(b);
   if (uses_register && !are_packets && is_leak(b)) {
     reject(Rule::kPointerLeak, fmt::format("R{} pointer comparison prohibited", insn.src));
-    return Flow::kRefused;
+    return StepResult::kRefused;
   }
   if (uses_register && (a.kind == RegKind::kStack || b.kind == RegKind::kStack)) {
     HistoryEntry entry;
@@ -156,11 +156,11 @@ Flow Explorer::check_branch(const Insn& insn) {
   if (known < 0) {
     return flow(walk_both(insn, condition, is_low, uses_register, constant));
   }
-  if (!a.is_pointer() && !mark_precise(insn.dst)) return Flow::kRefused;
-  if (uses_register && !b.is_pointer() && !mark_precise(insn.src)) return Flow::kRefused;
-  if (known == 0) return Flow::kNext;
+  if (!a.is_pointer() && !mark_precise(insn.dst)) return StepResult::kRefused;
+  if (uses_register && !b.is_pointer() && !mark_precise(insn.src)) return StepResult::kRefused;
+  if (known == 0) return StepResult::kNext;
   at_ = jump_target(InsnIndex{at_}, insn)->value;
-  return Flow::kJumped;
+  return StepResult::kJumped;
 }
 
 int Explorer::known_branch(Condition condition, const RegState& a, const RegState& b,
@@ -371,17 +371,17 @@ bool Explorer::learn_packet_range(PathState& fall, PathState& taken, const Insn&
   }
 }
 
-Flow Explorer::check_may_goto(const Insn& insn) {
+StepResult Explorer::check_may_goto(const Insn& insn) {
   // The kernel's counter may end the loop at any time: both ways are possible, any number of times.
   // The state kept just now, at this very instruction, is not an earlier visit.
   const KnownState* latest = state_->parent;
   const KnownState* before = latest == nullptr ? nullptr : find_earlier_entry(latest->state, at_);
   PathState* going_on = push_branch(at_ + 1);
-  if (going_on == nullptr) return Flow::kRefused;
+  if (going_on == nullptr) return StepResult::kRefused;
   ++going_on->may_goto_depth;
   if (before != nullptr) widen(*before, *going_on);
   at_ = jump_target(InsnIndex{at_}, insn)->value;
-  return Flow::kJumped;
+  return StepResult::kJumped;
 }
 
 }  // namespace lmn

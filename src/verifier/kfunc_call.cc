@@ -50,17 +50,17 @@ const KfuncProto* Explorer::kfunc_of(const Insn& insn) const {
   return env_.find_kfunc(kfuncs[index].name);
 }
 
-Flow Explorer::check_kfunc_call(const Insn& insn) {
+StepResult Explorer::check_kfunc_call(const Insn& insn) {
   const KfuncProto* proto = kfunc_of(insn);
   if (proto == nullptr) {
     reject(Rule::kNotSupported, "calling kernel function is not allowed");
-    return Flow::kRefused;
+    return StepResult::kRefused;
   }
   KfuncFacts facts;
   facts.proto = proto;
-  if (!check_kfunc_section(*proto)) return Flow::kRefused;
-  if ((proto->flags & kKfSpinLock) != 0 && !push_failed_lock()) return Flow::kRefused;
-  if (!check_kfunc_arguments(*proto, facts)) return Flow::kRefused;
+  if (!check_kfunc_section(*proto)) return StepResult::kRefused;
+  if ((proto->flags & kKfSpinLock) != 0 && !push_failed_lock()) return StepResult::kRefused;
+  if (!check_kfunc_arguments(*proto, facts)) return StepResult::kRefused;
   if ((proto->flags & kKfThrows) != 0) return check_throw();
   return flow(finish_kfunc_call(*proto, facts));
 }

@@ -132,21 +132,21 @@ bool Explorer::explore_global_functions() {
 
 // --- calls
 
-Flow Explorer::check_function_call(const Insn&) {
+StepResult Explorer::check_function_call(const Insn&) {
   const std::uint32_t callee = *program_.callee_of(InsnIndex{at_});
   if (callee == exception_callback_) {
     reject(Rule::kCallback, fmt::format("insn {} cannot call exception cb directly", at_));
-    return Flow::kRefused;
+    return StepResult::kRefused;
   }
   if (is_global(callee)) return flow(call_global(callee));
   return call_static(callee);
 }
 
-Flow Explorer::call_static(std::uint32_t callee) {
+StepResult Explorer::call_static(std::uint32_t callee) {
   if (state_->frames.size() >= limits::kCallFramesMax) {
     reject(Rule::kCallFrames,
            fmt::format("the call stack of {} frames is too deep", state_->frames.size()));
-    return Flow::kRefused;
+    return StepResult::kRefused;
   }
   FrameState frame;
   frame.subprogram = callee;
@@ -160,7 +160,7 @@ Flow Explorer::call_static(std::uint32_t callee) {
   clear_caller_saved(state_->frame());
   state_->frames.push_back(std::move(frame));
   at_ = subprogram_start(callee);
-  return Flow::kJumped;
+  return StepResult::kJumped;
 }
 
 bool Explorer::call_global(std::uint32_t callee) {
@@ -351,61 +351,61 @@ void Explorer::set_callback_arguments(const HelperProto& proto, const CallFacts&
 
 // --- the end of a frame
 
-Flow Explorer::check_exit() {
+StepResult Explorer::check_exit() {
   const bool is_outermost = state_->frames.size() == 1;
   if (!is_outermost) return leave_frame();
-  if (!check_nothing_held("BPF_EXIT instruction", false)) return Flow::kRefused;
-  if (!check_readable(0)) return Flow::kRefused;
+  if (!check_nothing_held("BPF_EXIT instruction", false)) return StepResult::kRefused;
+  if (!check_readable(0)) return StepResult::kRefused;
   const RegState& result = reg(0);
   if (state_->frame().is_async_callback) {
     if (!result.is_number()) {
       reject(Rule::kReturnValue,
              fmt::format("In async callback the register R0 is not a known value ({})",
                          kind_words(result)));
-      return Flow::kRefused;
+      return StepResult::kRefused;
     }
-    if (!mark_precise(0)) return Flow::kRefused;
+    if (!mark_precise(0)) return StepResult::kRefused;
     if (result.var.whole.umax > state_->frame().callback_result_max) {
       reject(Rule::kReturnValue,
              "At async callback return the register R0 has smin=0 smax=0 "
              "should have been in [0, 0]");
-      return Flow::kRefused;
+      return StepResult::kRefused;
     }
-    return Flow::kPathEnds;
+    return StepResult::kPathEnds;
   }
   if (is_leak(result)) {
     reject(Rule::kPointerLeak, "R0 leaks addr as return value");
-    return Flow::kRefused;
+    return StepResult::kRefused;
   }
   if (root_ != 0 && !result.is_number()) {
     reject(Rule::kReturnValue, fmt::format("At subprogram exit the register R0 is not a scalar "
                                            "value ({})",
                                            kind_words(result)));
-    return Flow::kRefused;
+    return StepResult::kRefused;
   }
-  return Flow::kPathEnds;
+  return StepResult::kPathEnds;
 }
 
-Flow Explorer::leave_frame() {
+StepResult Explorer::leave_frame() {
   FrameState& callee = state_->frame();
   const RegState result = callee.regs[0];
   if (result.kind == RegKind::kStack) {
     reject(Rule::kReturnValue, "cannot return stack pointer to the caller");
-    return Flow::kRefused;
+    return StepResult::kRefused;
   }
   const bool is_callback = callee.is_callback;
   if (is_callback) {
-    if (!check_readable(0)) return Flow::kRefused;
+    if (!check_readable(0)) return StepResult::kRefused;
     if (!result.is_number()) {
       reject(Rule::kReturnValue, "R0 not a scalar value", {}, EACCES);
-      return Flow::kRefused;
+      return StepResult::kRefused;
     }
-    if (!mark_precise(0)) return Flow::kRefused;
+    if (!mark_precise(0)) return StepResult::kRefused;
     if (result.var.whole.smin < 0 || result.var.whole.umax > callee.callback_result_max) {
       reject(Rule::kReturnValue,
              fmt::format("At callback return the register R0 {} should have been in [0, {}]",
                          range_words(result.var), callee.callback_result_max));
-      return Flow::kRefused;
+      return StepResult::kRefused;
     }
   }
   const std::uint32_t callsite = callee.callsite;
@@ -414,11 +414,11 @@ Flow Explorer::leave_frame() {
     reg(0) = result;
     reg(0).is_precise = false;
     at_ = callsite + 1;
-    return Flow::kJumped;
+    return StepResult::kJumped;
   }
   at_ = callsite;
   if (const KnownState* before = find_earlier_entry(*state_, callsite)) widen(*before, *state_);
-  return Flow::kJumped;
+  return StepResult::kJumped;
 }
 
 // A tail call out of a function that succeeds: the other program returns to the function's caller,
