@@ -253,6 +253,40 @@ def check_verifier_rules(tree):
     return findings
 
 
+NAMESPACE = re.compile(r"(?:inline )?namespace\s*([\w:]*)\s*\{")
+TYPE = re.compile(
+    r"(?:struct|class|union|enum class|enum)\s+(?:alignas\([^)]*\)\s*)?"
+    r"(?!class\b)(\w+)\b(?!::)[^;(]*\{"
+)
+
+
+def types_of(text):
+    """(line, qualified name) of each type at the start of a line that is not of one file alone."""
+    spaces = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if opened := NAMESPACE.match(line):
+            spaces.append(opened.group(1))
+        elif line.startswith("}  // namespace") and spaces:
+            spaces.pop()
+        elif "" not in spaces and (found := TYPE.match(line)):
+            yield number, "::".join([*spaces, found.group(1)])
+
+
+def check_types(tree):
+    """To the linker two types of one name are one: what is made of them by a template (a vector,
+    say) is taken from either. So a name in a namespace is one type of src/.
+    """
+    findings, seen = [], {}
+    for path in sorted(tree.having(".h", ".cc")):
+        if not path.startswith("src/") or path.endswith(("_test.cc", "_for_tests.h")):
+            continue
+        for line, name in types_of(tree.text[path]):
+            first = seen.setdefault(name, path)
+            if first != path:
+                findings.append(Finding(path, line, f"[one-type] {name} is a type of {first} too"))
+    return findings
+
+
 def check_tree(root, files):
     tree = Tree(root, files)
     return (
@@ -261,4 +295,5 @@ def check_tree(root, files):
         + check_dead_scripts_and_pages(tree)
         + check_paths(tree)
         + check_verifier_rules(tree)
+        + check_types(tree)
     )

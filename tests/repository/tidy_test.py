@@ -222,6 +222,21 @@ class TreeRules(TreeTest):
         self.assert_finding(self.tree(one), "kUsed", "no reject case")
         self.assert_clean(self.tree({**one, "tests/filetests/verifier/b.txt": "kUsed reject\n"}))
 
+    def test_a_type_has_one_place(self):
+        def tree(lines):
+            uses = '#include "base/a.h"\n#include "b.h"\nint use() { return kUsed; }\n'
+            body = "\n".join(["namespace lmn {", *lines, "}  // namespace lmn"])
+            held = "namespace lmn {\nstruct Held {\n  int a;\n};\n}  // namespace lmn\n"
+            return self.tree(
+                {"src/base/b.h": HEAD + held, "src/base/a.cc": HEAD + uses + body + "\n"}
+            )
+
+        held = ["class Held {", "  char b;", "};"]
+        # Files are read in the order of their names.
+        self.assert_finding(tree(held), "src/base/b.h", "[one-type] lmn::Held", "src/base/a.cc")
+        self.assert_clean(tree(["namespace {", *held, "}  // namespace"]))
+        self.assert_clean(tree(["struct Held::Part {", "  char b;", "};"]))
+
 
 class Ratchet(TreeTest):
     check = tidy.check
