@@ -13,48 +13,12 @@
 #include <memory>
 
 #include "dataplane/worker.h"
+#include "endless_port.h"
 #include "packet/frame_pool.h"
 
 namespace {
 
 using namespace lmn;
-
-class EndlessQueue final : public RxQueue {
- public:
-  explicit EndlessQueue(FramePool& pool) : pool_(pool) {}
-  std::size_t receive(FrameBatch& batch) noexcept override {
-    const std::size_t before = batch.count;
-    while (batch.room() > 0) {
-      XdpBuff buff = make_xdp_buff(pool_, pool_.allocate(), info_);
-      buff.data_end = buff.data + 64;
-      batch.buffs[batch.count++] = buff;
-    }
-    return batch.count - before;
-  }
-  bool is_exhausted() const noexcept override { return false; }
-
- private:
-  FramePool& pool_;
-};
-
-class Hole final : public TxQueue {
- public:
-  int check(std::uint32_t) const noexcept override { return 0; }
-  void enqueue(XdpFrame* frame) noexcept override { free_frame(frame); }
-  void flush() noexcept override {}
-  std::uint64_t pending() const noexcept override { return 0; }
-};
-
-class EndlessPort final : public Port {
- public:
-  explicit EndlessPort(FramePool& pool) : rx_(pool) {}
-  RxQueue& rx_queue() override { return rx_; }
-  TxQueue& tx_queue() override { return tx_; }
-
- private:
-  EndlessQueue rx_;
-  Hole tx_;
-};
 
 class SameVerdict final : public CompiledProgram {
  public:
