@@ -11,38 +11,14 @@
 #include <cerrno>
 
 #include "engine/callback_sink.h"
+#include "engine/specs_for_tests.h"
 #include "exec/interp/interpreter.h"
 #include "helpers/helpers.h"
-#include "insn/assemble.h"
 #include "kfuncs/kfuncs.h"
 #include "ports/memory/memory_port.h"
 
 namespace lmn {
 namespace {
-
-ProgramSpec program_from(std::string_view text, std::string name = "prog") {
-  ProgramSpec program;
-  program.name = std::move(name);
-  program.section = "xdp";
-  program.type = BPF_PROG_TYPE_XDP;
-  program.expected_attach_type = BPF_XDP;
-  program.license = "GPL";
-  auto insns = assemble(text);
-  EXPECT_TRUE(insns.has_value()) << insns.error().to_string();
-  program.insns = *insns;
-  return program;
-}
-
-MapSpec map_spec(std::string name, std::uint32_t type, std::uint32_t value_size,
-                 std::uint32_t max_entries) {
-  MapSpec map;
-  map.name = std::move(name);
-  map.type = type;
-  map.key_size = 4;
-  map.value_size = value_size;
-  map.max_entries = max_entries;
-  return map;
-}
 
 // Verdict = first byte of the packet; counts packets in map 0.
 constexpr std::string_view kCountAndReturnFirstByte = R"(

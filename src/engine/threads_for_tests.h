@@ -23,33 +23,9 @@
 #include <vector>
 
 #include "engine/engine.h"
-#include "insn/assemble.h"
+#include "engine/specs_for_tests.h"
 
 namespace lmn {
-
-inline ProgramSpec program_from(std::string_view text, std::string name = "prog") {
-  ProgramSpec program;
-  program.name = std::move(name);
-  program.section = "xdp";
-  program.type = BPF_PROG_TYPE_XDP;
-  program.expected_attach_type = BPF_XDP;
-  program.license = "GPL";
-  auto insns = assemble(text);
-  EXPECT_TRUE(insns.has_value()) << insns.error().to_string();
-  program.insns = *insns;
-  return program;
-}
-
-inline MapSpec map_spec(std::string name, std::uint32_t type, std::uint32_t value_size,
-                        std::uint32_t max_entries) {
-  MapSpec map;
-  map.name = std::move(name);
-  map.type = type;
-  map.key_size = 4;
-  map.value_size = value_size;
-  map.max_entries = max_entries;
-  return map;
-}
 
 inline int write_slot(Map& map, std::uint32_t key, std::uint32_t value) {
   std::array<std::uint8_t, 4> bytes;
